@@ -1,0 +1,135 @@
+"""How a saga ends, and how it stands until then."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic
+
+import attrs
+from typing_extensions import TypeVar
+
+C = TypeVar("C", default=dict[str, Any])
+
+
+class SagaState(StrEnum):
+    """Where a saga stands. `completed`, `compensated` and `fatal` are ends; `held` waits for an operator."""
+
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    FATAL = "fatal"
+    HELD = "held"
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is one of the three ends."""
+        return self in (SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL)
+
+
+class FailureKind(StrEnum):
+    """Why a saga went back, or why an undo did not work."""
+
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+
+
+@attrs.frozen
+class Failure:
+    """What went wrong: `step` is None when it was no step (a cancel, a deadline)."""
+
+    kind: FailureKind
+    step: str | None
+    reason: str
+    error_type: str | None = None
+    attempts: int = 0
+    traceback: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Completed(Generic[C]):
+    """Every step is done or ignored, and nothing was undone."""
+
+    context: C
+    saga_id: str = attrs.field(kw_only=True)
+    ignored: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    in_doubt: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    resolved_by: str | None = attrs.field(kw_only=True, default=None)
+
+
+@attrs.frozen
+class Compensated(Generic[C]):
+    """Every step that was, or may have been, done and has an undo was undone once, in reverse.
+
+    `context` is the context as it stood when the saga turned back.
+    """
+
+    failure: Failure
+    context: C
+    saga_id: str = attrs.field(kw_only=True)
+    ignored: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    in_doubt: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    resolved_by: str | None = attrs.field(kw_only=True, default=None)
+    left: tuple[str, ...] = attrs.field(kw_only=True, default=())
+
+
+@attrs.frozen
+class CompensationFailed(Generic[C]):
+    """An undo failed for good: `failure` is why the saga went back, `undo` which undo failed and why.
+
+    `left` names the steps that are still to undo, in the order in which they would be.
+    """
+
+    failure: Failure
+    undo: Failure
+    saga_id: str = attrs.field(kw_only=True)
+    context: C = attrs.field(kw_only=True)
+    left: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    ignored: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    in_doubt: tuple[str, ...] = attrs.field(kw_only=True, default=())
+
+
+Outcome = Completed[C] | Compensated[C] | CompensationFailed[C]
+
+
+class WaitingFor(StrEnum):
+    """What an unfinished saga waits for."""
+
+    SLOT = "slot"
+    STEP = "step"
+    RETRY = "retry"
+    QUIET = "quiet"
+    DEFINITION = "definition"
+    OPERATOR = "operator"
+
+
+@attrs.frozen
+class SagaStatus:
+    """One saga as the journal has it; times are aware UTC.
+
+    `served` is False when no node runs, or the node does not serve this saga. `outcome` is set when the saga has
+    ended and its context can be read without importing anything (dict contexts); `result(saga_id, PlaceOrder)` reads
+    the rest.
+    """
+
+    saga_id: str
+    saga: str
+    state: SagaState
+    served: bool
+    waiting_for: WaitingFor | None
+    completed_steps: tuple[str, ...]
+    current_step: str | None
+    attempt: int | None
+    next_attempt_at: datetime | None
+    failure: Failure | None
+    in_doubt: tuple[str, ...]
+    ignored: tuple[str, ...]
+    held_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    outcome: Outcome[Any] | None = attrs.field(default=None, repr=False)
