@@ -20,7 +20,7 @@ class NotServedError(SagaActorsError):
 
 
 class ContextError(SagaActorsError):
-    """A context or a result cannot be stored so that it would come back equal; the message has the path of the value."""
+    """A context or a result cannot be stored so that it comes back equal; the message has the path of the value."""
 
 
 class SagaIdError(SagaActorsError):
@@ -96,6 +96,10 @@ class CommitUnknownError(JournalError):
     """A commit raised, and may or may not be durable; fold again before anything else."""
 
 
+class JournalFullError(JournalError):
+    """The disk is full, and certainly nothing of this batch was written; make room, or try again later."""
+
+
 class NodeError(SagaActorsError):
     """The node could not be started or reached."""
 
@@ -108,9 +112,9 @@ class TransportError(NodeError):
     """The hardened transport is not in force, or the key of this user cannot be used."""
 
 
-class Abort(Exception):  # noqa: N818 - it is an order, not a mishap
+class Abort(Exception):
     """Raised by a step: it failed, and no retry will help. In a compensation: give up, and let an operator see it."""
 
 
-class OutcomeUnknown(Exception):  # noqa: N818
+class OutcomeUnknown(Exception):
     """Raised by a step: it may or may not have happened. It is retried with the same key, and undone if it ends so."""

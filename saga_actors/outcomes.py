@@ -41,7 +41,10 @@ class FailureKind(StrEnum):
 
 @attrs.frozen
 class Failure:
-    """What went wrong: `step` is None when it was no step (a cancel, a deadline)."""
+    """What went wrong: `step` is None when it was no step (a cancel, a deadline).
+
+    `cause` is a step's own failure beside a cancel that came first.
+    """
 
     kind: FailureKind
     step: str | None
@@ -49,6 +52,7 @@ class Failure:
     error_type: str | None = None
     attempts: int = 0
     traceback: str | None = attrs.field(default=None, repr=False)
+    cause: Failure | None = None
 
 
 @attrs.frozen
@@ -92,6 +96,7 @@ class CompensationFailed(Generic[C]):
     left: tuple[str, ...] = attrs.field(kw_only=True, default=())
     ignored: tuple[str, ...] = attrs.field(kw_only=True, default=())
     in_doubt: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    resolved_by: str | None = attrs.field(kw_only=True, default=None)
 
 
 Outcome = Completed[C] | Compensated[C] | CompensationFailed[C]

@@ -1,0 +1,1 @@
+"""A durable, compensation-based saga coordinator on Thespian actors."""

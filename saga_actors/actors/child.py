@@ -1,0 +1,69 @@
+"""What every child of the root does alike: pings, a timer, and no return into Thespian from an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from datetime import timedelta
+from typing import Any
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+from thespian.actors import Actor, ActorExitRequest, WakeupMessage
+
+from saga_actors.actors.lifecycle import Ping, Pong
+from saga_actors.actors.protocol import Address, Born
+
+BROKEN = 70
+"""The exit code of a child that met an exception it does not know; the root replaces it."""
+
+
+class Child(Actor):  # type: ignore[misc]
+    """A child of the root. An exception that escapes ends the process: a return would deliver the message again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wakes: list[float] = []
+
+    def receiveMessage(self, message: Any, sender: Address) -> Any:
+        """Answer a ping, let time pass, or take what came."""
+        try:
+            return self._receive_one(message, sender)
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(BROKEN)
+
+    def _receive_one(self, message: Any, sender: Address) -> Any:
+        if isinstance(message, Ping):
+            self.send(sender, Pong(message.number))
+        elif isinstance(message, WakeupMessage):
+            now = time.monotonic()
+            self._wakes = [at for at in self._wakes if at > now]
+            self.woken()
+        elif not isinstance(message, ActorExitRequest):
+            self.take(message, sender)
+        return self.watched()
+
+    def take(self, message: Any, sender: Address) -> None:
+        """One message that is not a ping."""
+        raise NotImplementedError
+
+    def woken(self) -> None:
+        """A time asked for with `wake_in` has come."""
+
+    def watched(self) -> Any:
+        """The `ThespianWatch` of a child that has threads; it must be answered to every message."""
+        return None
+
+    def wake_in(self, seconds: float) -> None:
+        """Have `woken` called in so many seconds at the latest; Thespian's timers are costly, so few are set."""
+        at = time.monotonic() + seconds
+        if all(wake > at for wake in self._wakes):
+            self._wakes.append(at)
+            self.wakeupAfter(timedelta(seconds=seconds))
+
+    @staticmethod
+    def born(role: str, number: int) -> Born:
+        """What a child says when it serves."""
+        return Born(role, number, os.getpid(), psutil.Process().create_time())

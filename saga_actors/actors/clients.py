@@ -1,0 +1,87 @@
+"""Who waits for which saga, who is there at all, and what goes out to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from saga_actors.actors.protocol import Address, Bundle
+
+GONE = 10.0
+"""Seconds without a heartbeat after which a client is taken for gone."""
+
+
+@attrs.frozen
+class Peer:
+    """Whoever asked. Who asks in bundles is answered in bundles; a lone actor gets its messages one by one."""
+
+    address: Address
+    bundled: bool = False
+
+    @property
+    def key(self) -> str:
+        """The address, as something that can be hashed."""
+        return str(self.address)
+
+
+@attrs.frozen
+class Waiter:
+    """Somebody who waits for the end of a saga."""
+
+    peer: Peer
+    correlation_id: str
+
+
+class Clients:
+    """All who talk to one supervisor from outside."""
+
+    def __init__(self, now: float) -> None:
+        self._waiters: dict[str, dict[tuple[str, str], Waiter]] = {}
+        self._seen: dict[str, float] = {}
+        self._out: dict[tuple[str, bool], tuple[Peer, list[Any]]] = {}
+        self._alone_since = now
+
+    def wait(self, saga_id: str, waiter: Waiter) -> None:
+        """Remember who waits; asking again changes nothing."""
+        self._waiters.setdefault(saga_id, {})[waiter.peer.key, waiter.correlation_id] = waiter
+
+    def waiting_for(self, saga_id: str) -> list[Waiter]:
+        """Everybody who waits for this saga; they wait no more."""
+        return list(self._waiters.pop(saga_id, {}).values())
+
+    def answer(self, peer: Peer, message: Any) -> None:
+        """Put an answer out, to go with the rest."""
+        self._out.setdefault((peer.key, peer.bundled), (peer, []))[1].append(message)
+
+    def outgoing(self) -> list[tuple[Address, Any]]:
+        """What is to be sent."""
+        sent: list[tuple[Address, Any]] = []
+        for peer, messages in self._out.values():
+            if peer.bundled:
+                sent.append((peer.address, Bundle(tuple(messages))))
+            else:
+                sent.extend((peer.address, message) for message in messages)
+        self._out.clear()
+        return sent
+
+    # Who is there.
+
+    def heard(self, client: str, now: float) -> None:
+        """A client has given a sign of life."""
+        self._seen[client] = now
+
+    def gone(self, client: str, now: float) -> None:
+        """A client has said that it goes."""
+        if self._seen.pop(client, None) is not None and not self._seen:
+            self._alone_since = now
+
+    def alone_for(self, now: float) -> float:
+        """Seconds for which no client has been there."""
+        return now - self._alone_since if self.nobody_left(now) else 0.0
+
+    def nobody_left(self, now: float) -> bool:
+        """Whether no client is there any more."""
+        for client in [c for c, seen in self._seen.items() if now - seen > GONE]:
+            self.gone(client, now)
+        return not self._seen

@@ -1,0 +1,412 @@
+"""The saga supervisor's decisions, as a plain class: messages in, messages out; clock, chance and journal passed in.
+
+One turn of its loop: tell the saga actors what happened, give free slots to those that want one, append the events of
+all of them in one commit; and only then release orders, answers and receipts (P5). What was not committed has not
+happened: an exception that escapes from here ends the process, and the next supervisor folds the journal again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from saga_actors.actors.clients import Clients, Peer
+from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.protocol import (
+    Address,
+    AttemptKey,
+    Bundle,
+    Committed,
+    Drain,
+    FromWorker,
+    Inventory,
+    Joined,
+    Left,
+    Loaded,
+    Neighbours,
+    NodeDone,
+    NowServed,
+    Posted,
+)
+from saga_actors.actors.reception import Reception
+from saga_actors.actors.recovery import Recovery
+from saga_actors.actors.saga import Decided, SagaCrashedError
+from saga_actors.actors.sagas import Sagas, Tracked
+from saga_actors.actors.slots import Slots, Waiting
+from saga_actors.actors.team import Team
+from saga_actors.actors.turn import Turn
+from saga_actors.errors import CorruptionError, JournalFullError
+from saga_actors.events import Ending, HoldReason
+from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, TimePassed
+from saga_actors.journal.port import Journal, held_reason
+from saga_actors.messages import Refusal, Refused, SagaEnded, SagaIsHeld
+from saga_actors.outcomes import SagaState
+
+log = logging.getLogger("saga_actors.supervisor")
+
+TELL_TELEMETRY = 0.05
+"""Seconds between two hints to telemetry that there is something new."""
+
+FULL_RETRY = 1.0
+"""Seconds after which a full disk is tried again."""
+
+
+@attrs.frozen
+class Limits:
+    """What one supervisor takes on. `linger` is in seconds; None: it never ends for want of clients."""
+
+    max_unfinished: int = 10_000
+    context_limit: int = 1_000_000
+    threads: int = 32
+    linger: float | None = None
+
+
+class Engine:
+    """One supervisor's share of a journal, under one epoch."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        inquiry: Inquiry,
+        *,
+        epoch: int,
+        limits: Limits,
+        clock: Callable[[], float],
+        roll: Callable[[], float],
+        position: int = 0,
+    ) -> None:
+        self.journal = journal
+        self.epoch = epoch
+        self.limits = limits
+        self.clock = clock
+        self.neighbours = Neighbours()
+        self.sagas = Sagas(journal, clock, roll)
+        self.team = Team(epoch)
+        self.slots = Slots(limits.threads)
+        self.clients = Clients(clock())
+        self.turn = Turn()
+        self.unfinished = journal.count_unfinished()
+        self.out: list[tuple[Address, Any]] = []
+        self.done = False
+        self._recovery = Recovery(self)
+        self._reception = Reception(self, inquiry)
+        self._timers: list[tuple[float, str]] = []
+        self._drain_until: float | None = None
+        self._full_until = 0.0
+        self._position, self._told = position, 0
+        self._told_at = 0.0
+        self._served: frozenset[str] = frozenset()
+
+    # Messages in, messages out.
+
+    def handle(self, message: Any, sender: Address) -> list[tuple[Address, Any]]:
+        """Take a message, or a bundle of them, through one turn; what is to be sent."""
+        if isinstance(message, Bundle):
+            for item in message.items:
+                self._take(item, Peer(sender, bundled=True))
+        else:
+            self._take(message, Peer(sender))
+        return self._finish_turn()
+
+    def tick(self) -> list[tuple[Address, Any]]:
+        """Let time pass: timers, recovery, what is sent again, and the end of a node that nobody needs."""
+        now = self.clock()
+        self._fire_timers(now)
+        self._recovery.go_on()
+        self.out += self.team.overdue(now)
+        linger = self.limits.linger
+        if linger is not None and self._drain_until is None and self.clients.alone_for(now) > linger:
+            self.drain(linger)
+        return self._finish_turn()
+
+    @property
+    def next_tick(self) -> float:
+        """Seconds until `tick` has something to do."""
+        if self._recovery.going_on:
+            return 0.0
+        now = self.clock()
+        due = [self._timers[0][0] - now] if self._timers else []
+        if self._position != self._told:
+            due.append(self._told_at + TELL_TELEMETRY - now)
+        return max(0.001, min([1.0, *due]))
+
+    def _take(self, message: Any, peer: Peer) -> None:
+        match message:
+            case FromWorker():
+                self.report(message)
+            case Inventory():
+                self._recovery.inventory(message)
+            case Loaded():
+                self.team.loaded(message)
+                self.slots.serves(message.worker, set(message.plans))
+                self._reception.loaded()
+            case Joined():
+                self.slots.join(message.worker)
+                self.out += self.team.join(message.worker, message.address, self.clock())
+            case Left():
+                self._recovery.left(message.worker)
+            case Neighbours():
+                self.neighbours, self._served = message, frozenset()
+            case Drain():
+                self.drain(message.seconds)
+            case _:
+                self._reception.take(message, peer)
+
+    def report(self, message: FromWorker) -> None:
+        """Reports of a worker; each is told to its saga, and a receipt goes out once that is durable."""
+        self.team.confirmed(message)
+        self.slots.retire(message.worker, message.retiring)
+        for posted in message.reports:
+            self._one_report(message, posted)
+
+    def _one_report(self, message: FromWorker, posted: Posted) -> None:
+        report = posted.report
+        if self.tracked(posted.saga_id) is not None and self.happen(posted.saga_id, report) is None:
+            return
+        if not (isinstance(report, Failed) and report.ending is Ending.TIMED_OUT):
+            key = AttemptKey(posted.saga_id, report.phase, report.step, report.attempt, report.epoch)
+            self.slots.release(key)
+        self.turn.receipts[message.worker].append((posted.serial, posted.saga_id))
+
+    # Sagas.
+
+    def tracked(self, saga_id: str) -> Tracked | None:
+        """The saga, restored if it must be; None if it is completed, compensated, unknown or cannot be read."""
+        tracked = self.sagas.get(saga_id)
+        if tracked is not None:
+            return tracked
+        try:
+            row = self.journal.find(saga_id)
+            if row is None or row.state in (SagaState.COMPLETED, SagaState.COMPENSATED):
+                return None
+        except CorruptionError as corruption:
+            self.hold(saga_id, HoldReason.CORRUPT, str(corruption))
+            return None
+        return self.sagas.get(saga_id) if self.restore(saga_id) else None
+
+    def restore(self, saga_id: str) -> bool:
+        """Fold a saga anew and adopt its attempts; a saga that cannot be is held."""
+        try:
+            decided = self.sagas.restore(saga_id)
+        except CorruptionError as corruption:
+            self.hold(saga_id, HoldReason.CORRUPT, str(corruption))
+            return False
+        except SagaCrashedError as crash:
+            self.hold(saga_id, HoldReason.CRASHED, str(crash))
+            return False
+        self._watch(saga_id, decided)
+        self._recovery.adopt(saga_id, decided)
+        return self.sagas.get(saga_id) is not None
+
+    def happen(self, saga_id: str, given: Input) -> Decided | None:
+        """Tell a tracked saga that this happened; None if its actor raised (it is restarted from the journal)."""
+        try:
+            decided = self.sagas.happen(saga_id, given)
+        except SagaCrashedError as crash:
+            self._restart(saga_id, crash)
+            return None
+        self.stage(saga_id, decided)
+        return decided
+
+    def stage(self, saga_id: str, decided: Decided) -> None:
+        """What a saga decided goes into this turn."""
+        self.turn.stage(saga_id, decided)
+        self._watch(saga_id, decided)
+
+    def _watch(self, saga_id: str, decided: Decided) -> None:
+        now, wanted = self.clock(), decided.wanted
+        if wanted is None or (wanted.due is not None and wanted.due > now):
+            self.slots.drop(saga_id)
+        else:
+            self.slots.want(waiting_of(decided))
+        if decided.wakes_at is not None and decided.wakes_at > now:
+            heapq.heappush(self._timers, (decided.wakes_at, saga_id))
+
+    def _restart(self, saga_id: str, crash: SagaCrashedError) -> None:
+        log.error("the actor of saga %r raised: %s; it is restarted from the journal", saga_id, crash)
+        too_often = self.sagas.crashed(saga_id)
+        self.withdraw(saga_id)
+        if too_often:
+            self.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
+        elif self.journal.find(saga_id) is not None:
+            self.restore(saga_id)
+        else:
+            self._refuse_start(saga_id, Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}")
+
+    def withdraw(self, saga_id: str) -> None:
+        """Nothing that this saga decided in this turn has happened."""
+        for key in self.turn.withdraw(saga_id):
+            self.slots.release(key)
+        self.slots.drop(saga_id)
+        self.sagas.end(saga_id)
+
+    def hold(self, saga_id: str, reason: HoldReason, detail: str) -> None:
+        """Park a saga that cannot decide for itself any more, and tell whoever waits for it."""
+        log.error("saga %r is held (%s): %s", saga_id, reason, detail)
+        self.journal.hold(self.epoch, saga_id, reason, detail, self.clock())
+        self.withdraw(saga_id)
+        self.unfinished = self.journal.count_unfinished()
+        for waiter in self.clients.waiting_for(saga_id):
+            answer = SagaIsHeld(waiter.correlation_id, saga_id, held_reason(reason, detail))
+            self.clients.answer(waiter.peer, answer)
+
+    def _fire_timers(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            _, saga_id = heapq.heappop(self._timers)
+            if self.sagas.get(saga_id) is not None:
+                self.happen(saga_id, TimePassed())
+
+    # The turn: give out slots, commit, release.
+
+    def _finish_turn(self) -> list[tuple[Address, Any]]:
+        self._fill_slots()
+        try:
+            self._commit()
+        except JournalFullError as full:
+            self._give_up_turn(full)
+        self._release()
+        self.turn = Turn()
+        self._finish_draining()
+        self._tell_neighbours()
+        out, self.out = self.out, []
+        return out + self.clients.outgoing()
+
+    def _fill_slots(self) -> None:
+        if self._drain_until is not None or self.clock() < self._full_until:
+            return
+        while (found := self.slots.next()) is not None:
+            waiting, worker = found
+            if not self._goes_on(waiting):
+                continue
+            decided = self.happen(waiting.saga_id, SlotReserved(worker, self.epoch))
+            if decided is not None and decided.order is not None:
+                self.slots.occupy(decided.order[1].key, worker, waiting)
+
+    def _goes_on(self, waiting: Waiting) -> bool:
+        """Whether the saga may run on the plan that is served (P14); it takes that over if it can, else it is held."""
+        tracked, served = self.sagas.get(waiting.saga_id), self.team.served(waiting.saga)
+        if tracked is None or served is None:
+            return False
+        if served.plan_id == tracked.decided.plan.plan_id:
+            return True
+        decided = self.happen(waiting.saga_id, PlanOffered(served))
+        self.slots.drop(waiting.saga_id)
+        return decided is not None and decided.wanted is not None
+
+    def _commit(self) -> None:
+        turn = self.turn
+        if not turn.events:
+            return
+        entries = [turn.entry(saga_id, self._tracked_now(saga_id).durable) for saga_id in turn.events]
+        appended = self.journal.append(self.epoch, entries)
+        self._position = appended.position
+        for saga_id, why in appended.why.items():
+            log.error("saga %r was left out of a commit: %s", saga_id, why)
+            self._left_out(saga_id, why)
+        for saga_id, events in turn.events.items():
+            tracked = self._tracked_now(saga_id)
+            self.unfinished += unfinished(tracked.decided.state) - tracked.counted
+            tracked.counted = unfinished(tracked.decided.state)
+            tracked.durable += len(events)
+
+    def _tracked_now(self, saga_id: str) -> Tracked:
+        tracked = self.sagas.get(saga_id)
+        assert tracked is not None, saga_id
+        return tracked
+
+    def _left_out(self, saga_id: str, why: str) -> None:
+        """One saga's share was not written: whoever wanted to start it hears so; one that exists is held."""
+        accepted = self._tracked_now(saga_id).durable == 0
+        self.withdraw(saga_id)
+        if not accepted:
+            self.hold(saga_id, HoldReason.CRASHED, why)
+        else:
+            self._refuse_start(saga_id, Refusal.BAD_REQUEST, why)
+
+    def _give_up_turn(self, full: JournalFullError) -> None:
+        """Nothing was written for want of room: fold the sagas of this turn again, and try again in a while."""
+        log.error("%s: no saga is started, and those that run wait", full)
+        self._full_until = self.clock() + FULL_RETRY
+        for saga_id in list(self.turn.events):
+            accepted = self._tracked_now(saga_id).durable == 0
+            self.withdraw(saga_id)
+            if accepted:
+                self._refuse_start(saga_id, Refusal.OVERLOADED, f"{full}; nothing was accepted, try again later")
+            else:
+                self.restore(saga_id)
+        self.turn = Turn()
+
+    def _refuse_start(self, saga_id: str, code: str, why: str) -> None:
+        for waiter in self.clients.waiting_for(saga_id):
+            self.clients.answer(waiter.peer, Refused(waiter.correlation_id, code, why))
+
+    def _release(self) -> None:
+        receipts = {worker: [serial for serial, _ in given] for worker, given in self.turn.receipts.items()}
+        self.out += self.team.tell(self.turn.orders, receipts, self.clock())
+        for _, peer, answer in self.turn.answers:
+            self.clients.answer(peer, answer)
+        for saga_id, decided in self.turn.decided.items():
+            if decided.state.ended or decided.state is SagaState.HELD:
+                self._let_go(saga_id, decided)
+
+    def _let_go(self, saga_id: str, decided: Decided) -> None:
+        for waiter in self.clients.waiting_for(saga_id):
+            self.clients.answer(waiter.peer, ending(waiter.correlation_id, decided))
+        self.slots.drop(saga_id)
+        self.sagas.end(saga_id)
+
+    # The end of a node, and its neighbours.
+
+    @property
+    def draining(self) -> bool:
+        """Whether no attempt is begun any more, and no saga accepted."""
+        return self._drain_until is not None
+
+    def drain(self, seconds: float) -> None:
+        """Begin no more attempts, wait so many seconds at most for those in flight, and end."""
+        if self._drain_until is None:
+            log.info("draining for at most %.1f s", seconds)
+            self._drain_until = self.clock() + seconds
+
+    def _finish_draining(self) -> None:
+        if self._drain_until is None or self.done or (self.slots.busy and self.clock() < self._drain_until):
+            return
+        self.done = True
+        self._reception.dismiss()
+        self.out.append((self.neighbours.root, NodeDone(f"drained; {self.unfinished} unfinished sagas stay")))
+
+    def _tell_neighbours(self) -> None:
+        served, now = self.team.all_served, self.clock()
+        if served != self._served and self.neighbours.status is not None:
+            self._served = served
+            self.out.append((self.neighbours.status, NowServed(served)))
+        if self._position == self._told or self.neighbours.telemetry is None:
+            self._told = self._position
+        elif now - self._told_at >= TELL_TELEMETRY or self.done:
+            self._told, self._told_at = self._position, now
+            self.out.append((self.neighbours.telemetry, Committed(self._position)))
+
+
+def unfinished(state: SagaState) -> bool:
+    """Whether a saga in this state counts against the limit of unfinished ones."""
+    return state in (SagaState.RUNNING, SagaState.COMPENSATING)
+
+
+def waiting_of(decided: Decided) -> Waiting:
+    """A saga's place in the queue for slots."""
+    wanted = decided.wanted
+    assert wanted is not None
+    back = wanted.phase == "compensate"
+    is_async = wanted.step.compensate_is_async if back else wanted.step.is_async
+    return Waiting(decided.saga_id, decided.plan.saga, is_async, urgent=back or wanted.rerun, alone=wanted.alone)
+
+
+def ending(correlation_id: str, decided: Decided) -> SagaEnded | SagaIsHeld:
+    """The answer to whoever waited for a saga that has ended or is held."""
+    if decided.outcome is not None:
+        return SagaEnded(correlation_id, decided.saga_id, decided.outcome)
+    return SagaIsHeld(correlation_id, decided.saga_id, decided.held_reason or "")

@@ -1,0 +1,232 @@
+"""What the supervisor says to those outside: it starts sagas, lets one wait for them, and serves definitions."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from saga_actors.actors.clients import Peer, Waiter
+from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.protocol import Alive, Detach, Detached, Heartbeat, Serve, Serving
+from saga_actors.errors import CorruptionError, SagaIdError, UnknownSagaError
+from saga_actors.events import Accepted
+from saga_actors.execution import fold
+from saga_actors.messages import (
+    AwaitSaga,
+    GetHistory,
+    GetStatus,
+    ListSagas,
+    Refusal,
+    Refused,
+    RunSaga,
+    SagaEnded,
+    SagaIsHeld,
+    SagaStarted,
+    StartSaga,
+    checked_id,
+)
+from saga_actors.outcomes import SagaState
+from saga_actors.plan import SagaPlan
+from saga_actors.status import outcome_of
+
+if TYPE_CHECKING:
+    from saga_actors.actors.engine import Engine
+
+log = logging.getLogger("saga_actors.supervisor")
+
+
+class _Refusing(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Reception:
+    """Answers clients and actors."""
+
+    def __init__(self, engine: Engine, inquiry: Inquiry) -> None:
+        self._engine = engine
+        self._inquiry = inquiry
+        self._serves: list[tuple[Waiter, Serve]] = []
+        self._departing: list[Waiter] = []
+
+    def take(self, message: Any, peer: Peer) -> None:
+        """One message from outside."""
+        engine = self._engine
+        match message:
+            case RunSaga() | StartSaga():
+                self._guarded(self._start, message, peer)
+            case AwaitSaga():
+                self._guarded(self._await, message, peer)
+            case GetStatus() | ListSagas() | GetHistory():
+                engine.clients.answer(peer, self._inquiry.answer(message, engine.team.all_served))
+            case Heartbeat():
+                engine.clients.heard(message.client, engine.clock())
+                engine.clients.answer(peer, Alive(message.correlation_id, engine.epoch))
+            case Serve():
+                self._serve(message, Waiter(peer, message.correlation_id))
+            case Detach():
+                self._detach(message, Waiter(peer, message.correlation_id))
+            case _:
+                log.warning("the supervisor was sent a %s, which it does not know", type(message).__name__)
+
+    def _guarded(self, taken: Any, message: Any, peer: Peer) -> None:
+        try:
+            taken(message, Waiter(peer, message.correlation_id))
+        except _Refusing as refusal:
+            self._engine.clients.answer(peer, Refused(message.correlation_id, refusal.code, str(refusal)))
+
+    # Starting and waiting.
+
+    def _start(self, message: RunSaga | StartSaga, waiter: Waiter) -> None:
+        if self._known(message):
+            if isinstance(message, RunSaga):
+                self._wait(message.saga_id, waiter)
+            else:
+                self._after_commit(waiter, message.saga_id)
+            return
+        engine, plan = self._engine, self._admitted(message)
+        accepted = Accepted(
+            engine.clock(),
+            message.saga_id,
+            message.saga,
+            plan.plan_id,
+            message.digest,
+            message.context,
+            message.deadline,
+        )
+        engine.stage(message.saga_id, engine.sagas.begin(plan, accepted))
+        if isinstance(message, RunSaga):
+            engine.clients.wait(message.saga_id, waiter)
+        else:
+            self._after_commit(waiter, message.saga_id)
+
+    def _after_commit(self, waiter: Waiter, saga_id: str) -> None:
+        self._engine.turn.answers.append((saga_id, waiter.peer, SagaStarted(waiter.correlation_id, saga_id)))
+
+    def _known(self, message: RunSaga | StartSaga) -> bool:
+        """Whether this very saga has been accepted already (P10)."""
+        tracked = self._engine.sagas.get(message.saga_id)
+        if tracked is not None:
+            saga, digest = tracked.decided.plan.saga, tracked.decided.digest
+        else:
+            row = self._row(message.saga_id)
+            if row is None:
+                return False
+            saga, digest = row.saga, row.digest
+        if saga != message.saga:
+            raise _Refusing(Refusal.ID_TAKEN, f"saga id {message.saga_id!r} belongs to a {saga}; choose another id")
+        if digest != message.digest:
+            raise _Refusing(
+                Refusal.ID_TAKEN,
+                f"saga id {message.saga_id!r} was started with another context; the same id stands for the same saga "
+                "with the same input, so choose another id, or ask for its result",
+            )
+        return True
+
+    def _admitted(self, message: RunSaga | StartSaga) -> SagaPlan:
+        engine = self._engine
+        if engine.draining:
+            raise _Refusing(Refusal.DRAINING, "the node is ending; start the saga at the next one")
+        try:
+            checked_id(message.saga_id)
+        except SagaIdError as wrong:
+            raise _Refusing(Refusal.BAD_REQUEST, str(wrong)) from wrong
+        plan = engine.team.served(message.saga)
+        if plan is None:
+            failure = engine.team.failure(message.saga)
+            why = f": {failure.message}" if failure else "; have it served first"
+            raise _Refusing(Refusal.NOT_SERVED, f"the node does not serve {message.saga}{why}")
+        if plan.fingerprint != message.fingerprint:
+            raise _Refusing(
+                Refusal.MISMATCH,
+                f"the node serves another definition of {message.saga} than yours "
+                f"({plan.fingerprint}, not {message.fingerprint}); restart whichever of the two is older",
+            )
+        if len(message.context) > engine.limits.context_limit:
+            raise _Refusing(
+                Refusal.BAD_REQUEST,
+                f"the context has {len(message.context)} bytes; the node takes {engine.limits.context_limit} at most",
+            )
+        if engine.unfinished + len(engine.turn.events) >= engine.limits.max_unfinished:
+            raise _Refusing(
+                Refusal.OVERLOADED, f"{engine.unfinished} sagas are unfinished, as many as may be; try again later"
+            )
+        return plan
+
+    def _await(self, message: AwaitSaga, waiter: Waiter) -> None:
+        if self._engine.sagas.get(message.saga_id) is None and self._row(message.saga_id) is None:
+            raise _Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {message.saga_id!r}")
+        self._wait(message.saga_id, waiter)
+
+    def _wait(self, saga_id: str, waiter: Waiter) -> None:
+        """Answer when the saga ends; now, if it has, or is held."""
+        engine = self._engine
+        row = None if engine.sagas.get(saga_id) else self._row(saga_id)
+        if row is None or row.state in (SagaState.RUNNING, SagaState.COMPENSATING):
+            engine.clients.wait(saga_id, waiter)
+            return
+        if row.state is SagaState.HELD:
+            answer: Any = SagaIsHeld(waiter.correlation_id, saga_id, row.held_reason or "")
+        else:
+            answer = self._ended(waiter.correlation_id, saga_id)
+        engine.clients.answer(waiter.peer, answer)
+
+    def _ended(self, correlation_id: str, saga_id: str) -> SagaEnded:
+        journal = self._engine.journal
+        try:
+            execution = fold((stored.event for stored in journal.load(saga_id)), journal.plan)
+        except (CorruptionError, UnknownSagaError) as flaw:
+            raise _Refusing(Refusal.CORRUPT, str(flaw)) from flaw
+        outcome = outcome_of(execution)
+        if outcome is None:
+            raise _Refusing(Refusal.CORRUPT, f"saga {saga_id!r} is {execution.state}, though its summary says it ended")
+        return SagaEnded(correlation_id, saga_id, outcome)
+
+    def _row(self, saga_id: str) -> Any:
+        try:
+            return self._engine.journal.find(saga_id)
+        except CorruptionError as corruption:
+            raise _Refusing(Refusal.CORRUPT, str(corruption)) from corruption
+
+    # Definitions.
+
+    def _serve(self, message: Serve, waiter: Waiter) -> None:
+        engine = self._engine
+        asked = [s for s in message.sources if engine.team.served(s.saga) is None]
+        if asked:
+            engine.out += engine.team.serve(asked)
+        self._serves.append((waiter, message))
+        self.loaded()
+
+    def loaded(self) -> None:
+        """A worker has loaded something: answer those whose sagas are decided on."""
+        undecided: list[tuple[Waiter, Serve]] = []
+        team = self._engine.team
+        for waiter, serve in self._serves:
+            names = [source.saga for source in serve.sources]
+            if not all(team.served(name) is not None or team.answered(name) for name in names):
+                undecided.append((waiter, serve))
+                continue
+            plans = {name: plan.fingerprint for name in names if (plan := team.served(name)) is not None}
+            failures = {name: f for name in names if name not in plans and (f := team.failure(name)) is not None}
+            self._engine.clients.answer(waiter.peer, Serving(waiter.correlation_id, plans, failures))
+        self._serves = undecided
+
+    # Clients that go.
+
+    def _detach(self, message: Detach, waiter: Waiter) -> None:
+        engine, now = self._engine, self._engine.clock()
+        engine.clients.gone(message.client, now)
+        if engine.limits.linger is None or not engine.clients.nobody_left(now):
+            engine.clients.answer(waiter.peer, Detached(waiter.correlation_id, engine.unfinished, ending=False))
+            return
+        self._departing.append(waiter)
+        engine.drain(message.drain)
+
+    def dismiss(self) -> None:
+        """The node has drained: tell those who left last."""
+        for waiter in self._departing:
+            detached = Detached(waiter.correlation_id, self._engine.unfinished, ending=True)
+            self._engine.clients.answer(waiter.peer, detached)
+        self._departing = []

@@ -1,0 +1,251 @@
+"""The root supervisor: no threads, no user code, no state. It creates, pings and replaces the others, and nothing else.
+
+Its children in OTP's words: permanent, one for one. It is the only creator of processes, for a fork from a process
+with threads can deadlock (trap 12). It knows where everybody is, and whoever is lost is told by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from datetime import timedelta
+from typing import Any
+
+import attrs
+from thespian.actors import Actor, ActorExitRequest, ChildActorExited, WakeupMessage
+
+from saga_actors.actors.lifecycle import DRAINED, FAILED, HOPELESS, Begin, Begun, DrainAndEnd, LifeOver, Ping, Pong
+from saga_actors.actors.process import start_time
+from saga_actors.actors.protocol import (
+    Address,
+    Birth,
+    Born,
+    CannotServe,
+    Drain,
+    Joined,
+    Left,
+    Locate,
+    Located,
+    Member,
+    Neighbours,
+    NodeDone,
+)
+from saga_actors.actors.status_actor import StatusActor
+from saga_actors.actors.supervisor import SagaSupervisor
+from saga_actors.actors.telemetry_actor import TelemetryActor
+from saga_actors.actors.worker import StepWorker
+from saga_actors.events import WorkerId
+
+log = logging.getLogger("saga_actors.root")
+
+SUPERVISOR, WORKER, STATUS, TELEMETRY = "supervisor", "worker", "status", "telemetry"
+CLASSES: dict[str, type[Actor]] = {
+    SUPERVISOR: SagaSupervisor,
+    WORKER: StepWorker,
+    STATUS: StatusActor,
+    TELEMETRY: TelemetryActor,
+}
+
+DEATHS, DEATHS_PERIOD = 5, 10.0
+"""So many deaths in so many seconds, of the supervisor or of children just born, and the life is given up."""
+
+YOUNG = 2.0
+"""A child that dies within so many seconds has died at birth."""
+
+DRAIN = 5.0
+"""Seconds for which attempts in flight may finish, when the node is told to end."""
+
+
+@attrs.define
+class ChildRecord:
+    """One child: where it is, and when it was last heard of (monotonic seconds). `born` is None until it serves."""
+
+    role: str
+    number: int
+    address: Address
+    created: float
+    heard: float
+    born: Born | None = None
+    ticks: int | None = None
+
+    @property
+    def member(self) -> Member:
+        """The child as others are told of it."""
+        assert self.born is not None
+        return Member(self.role, self.born.pid, self.born.started, self.address)
+
+    @property
+    def worker(self) -> WorkerId:
+        """The child as a worker."""
+        assert self.born is not None
+        return WorkerId(self.number, self.born.pid, self.born.started)
+
+
+class RootSupervisor(Actor):  # type: ignore[misc]
+    """Creates the others, pings them, and replaces those that die or fall silent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: Begin | None = None
+        self._life: Address = None
+        self._children: list[ChildRecord] = []
+        self._numbers: dict[str, int] = {}
+        self._deaths: list[float] = []
+        self._asked: list[tuple[Address, str]] = []
+        self._pings = 0
+
+    def receiveMessage(self, message: Any, sender: Address) -> None:
+        """One message; an error here ends the life, and the next one begins."""
+        try:
+            self._take(message, sender)
+        except Exception:
+            log.exception("the root failed on a %s", type(message).__name__)
+            self.send(self._life, LifeOver("the root met an error it does not know; see node.log", FAILED))
+
+    def _take(self, message: Any, sender: Address) -> None:
+        match message:
+            case Begin():
+                self._begin(message, sender)
+            case Born():
+                self._on_born(message, sender)
+            case Ping():
+                self.send(sender, Pong(message.number))
+            case Pong():
+                self._on_pong(sender)
+            case WakeupMessage():
+                self._look_after_children()
+            case ChildActorExited():
+                self._on_exit(message.childAddress)
+            case Locate():
+                self._asked.append((sender, message.correlation_id))
+                self._tell_where()
+            case DrainAndEnd():
+                self._tell_supervisor(Drain(DRAIN))
+            case NodeDone():
+                self.send(self._life, LifeOver(message.reason, DRAINED))
+            case CannotServe():
+                self.send(self._life, LifeOver(message.reason, HOPELESS))
+            case ActorExitRequest():
+                pass
+            case _:
+                log.warning("the root was sent a %s, which it does not know", type(message).__name__)
+
+    # Birth.
+
+    def _begin(self, begin: Begin, life: Address) -> None:
+        self._life = life
+        if self._begun is not None:
+            return
+        self._begun = begin
+        for role in (*[WORKER] * begin.spec.workers, STATUS, TELEMETRY):
+            self._create(role)
+        self.wakeupAfter(timedelta(seconds=begin.spec.ping_every))
+
+    def _create(self, role: str) -> None:
+        assert self._begun is not None
+        number = self._numbers[role] = self._numbers.get(role, 0) + 1
+        now = time.monotonic()
+        child = ChildRecord(role, number, self.createActor(CLASSES[role]), now, now)
+        self._children.append(child)
+        birth = Birth(role, number, self._begun.spec)
+        if role == SUPERVISOR:
+            workers = tuple(Joined(c.worker, c.address) for c in self._born(WORKER))
+            birth = attrs.evolve(birth, workers=workers, neighbours=self._neighbours())
+        self.send(child.address, birth)
+
+    def _on_born(self, born: Born, sender: Address) -> None:
+        child = next((c for c in self._children if c.role == born.role and c.number == born.number), None)
+        if child is None or child.born is not None:
+            return
+        child.born, child.address, child.heard = born, sender, time.monotonic()
+        child.ticks = start_time(born.pid)
+        if child.role == SUPERVISOR:
+            self.send(self._life, Begun(os.getpid()))
+            self._tell_where()
+        elif child.role == WORKER:
+            self._tell_supervisor(Joined(child.worker, child.address))
+        else:
+            self._tell_supervisor(self._neighbours())
+        if all(c.born for c in self._children) and not any(c.role == SUPERVISOR for c in self._children):
+            self._create(SUPERVISOR)
+
+    def _born(self, role: str) -> list[ChildRecord]:
+        return [c for c in self._children if c.role == role and c.born]
+
+    def _neighbours(self) -> Neighbours:
+        status, telemetry = self._born(STATUS), self._born(TELEMETRY)
+        return Neighbours(
+            root=self.myAddress,
+            status=status[0].address if status else None,
+            telemetry=telemetry[0].address if telemetry else None,
+        )
+
+    def _tell_supervisor(self, message: Any) -> None:
+        for supervisor in self._born(SUPERVISOR):
+            self.send(supervisor.address, message)
+
+    def _tell_where(self) -> None:
+        supervisor, status = self._born(SUPERVISOR), self._born(STATUS)
+        if not (supervisor and status and self._begun):
+            return
+        workers = tuple(c.member for c in self._born(WORKER))
+        for address, correlation_id in self._asked:
+            located = Located(correlation_id, self._begun.life, supervisor[0].member, status[0].member, workers)
+            self.send(address, located)
+        self._asked = []
+
+    # Life and death.
+
+    def _on_pong(self, sender: Address) -> None:
+        for child in self._children:
+            if child.address == sender:
+                child.heard = time.monotonic()
+
+    def _look_after_children(self) -> None:
+        assert self._begun is not None
+        spec, now = self._begun.spec, time.monotonic()
+        self._pings += 1
+        for child in self._children:
+            if now - child.heard > spec.silence:
+                self._kill_silent(child)
+            else:
+                self.send(child.address, Ping(self._pings))
+        self.wakeupAfter(timedelta(seconds=spec.ping_every))
+
+    def _kill_silent(self, child: ChildRecord) -> None:
+        """Kill it; its death is reported by Thespian, and only then it is replaced: two never stand side by side."""
+        if child.born is None:
+            self._give_up(f"{child.role} {child.number} did not come to life")
+        elif start_time(child.born.pid) == child.ticks:
+            log.error("%s %d (pid %d) is silent, and is killed", child.role, child.number, child.born.pid)
+            os.kill(child.born.pid, signal.SIGKILL)
+
+    def _on_exit(self, address: Address) -> None:
+        child = next((c for c in self._children if c.address == address), None)
+        if child is None:
+            return
+        self._children.remove(child)
+        pid = child.born.pid if child.born else None
+        log.error("%s %d (pid %s) is dead; it is replaced", child.role, child.number, pid)
+        if child.role == WORKER and child.born:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.born.pid, signal.SIGKILL)
+            self._tell_supervisor(Left(child.worker))
+        if self._too_many_deaths(child):
+            self._give_up(f"{child.role} died too often: {DEATHS} deaths in {DEATHS_PERIOD:g} s")
+        else:
+            self._create(child.role)
+
+    def _too_many_deaths(self, child: ChildRecord) -> bool:
+        now = time.monotonic()
+        if child.role != SUPERVISOR and now - child.created > YOUNG:
+            return False
+        self._deaths = [at for at in self._deaths if now - at < DEATHS_PERIOD] + [now]
+        return len(self._deaths) >= DEATHS
+
+    def _give_up(self, reason: str) -> None:
+        log.critical("the life is given up: %s", reason)
+        self.send(self._life, LifeOver(reason, FAILED))

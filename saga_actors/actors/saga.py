@@ -1,0 +1,187 @@
+"""The saga actor: one per execution, in-process, holding its context and step cursor; and the system it lives in.
+
+It is told what happened, and answers with events to append and an order for a step worker; the supervisor carries
+both, the order after the commit. User code never runs here. A process per saga would cost 9 to 43 ms and 4 MB; this
+costs 55 µs and a few kB, and is nearer to OTP, where processes share one VM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+from thespian.actors import Actor, ActorExitRequest, ActorSystem, PoisonMessage
+
+from saga_actors.actors.protocol import Address, AttemptKey, Order
+from saga_actors.decision import decide
+from saga_actors.errors import SagaActorsError
+from saga_actors.events import Accepted, AttemptStarted, Event, Phase, Verdict, WorkerId
+from saga_actors.execution import Execution, Wanted, fold
+from saga_actors.inputs import Input
+from saga_actors.outcomes import Outcome, SagaState
+from saga_actors.plan import SagaPlan
+from saga_actors.status import outcome_of
+
+
+@attrs.frozen
+class Begin:
+    """Be this saga, just accepted."""
+
+    plan: SagaPlan
+    event: Accepted
+
+
+@attrs.frozen
+class Restore:
+    """Be this saga again, as its journal tells it."""
+
+    events: Iterable[Event]
+    plan_of: Callable[[str], SagaPlan]
+
+
+@attrs.frozen
+class Happened:
+    """This happened at `at` (POSIX seconds); `roll` in [0, 1) draws a retry's jitter."""
+
+    given: Input
+    at: float
+    roll: float
+
+
+@attrs.frozen
+class Describe:
+    """Nothing happened: say how you stand, and which attempts of yours are not quiet."""
+
+
+@attrs.frozen
+class Live:
+    """An attempt that is not quiet, with the order that began it; `awaited`: the saga waits for its report."""
+
+    worker: WorkerId
+    order: Order
+    awaited: bool
+
+
+@attrs.frozen
+class Decided:
+    """How the saga stands once `events` are applied.
+
+    `order` is for the worker in which a slot was reserved. `live` is filled in after `Restore` and `Describe` only.
+    """
+
+    saga_id: str
+    plan: SagaPlan
+    digest: str
+    state: SagaState
+    applied: int
+    events: tuple[Event, ...] = attrs.field(default=(), repr=False)
+    wanted: Wanted | None = None
+    wakes_at: float | None = None
+    order: tuple[WorkerId, Order] | None = attrs.field(default=None, repr=False)
+    live: tuple[Live, ...] = attrs.field(default=(), repr=False)
+    outcome: Outcome[bytes] | None = attrs.field(default=None, repr=False)
+    held_reason: str | None = None
+    refused: str | None = None
+
+
+class SagaActor(Actor):  # type: ignore[misc]
+    """One execution of a saga."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.execution: Execution | None = None
+
+    def receiveMessage(self, message: Any, sender: Address) -> None:
+        """Decide, then assign once: a raise makes Thespian deliver the message again (trap 1)."""
+        if isinstance(message, Happened):
+            assert self.execution is not None
+            decision = decide(self.execution, message.given, message.at, message.roll)
+            reply = _decided(decision.execution, decision.events, decision.refused)
+            self.execution = decision.execution
+        elif isinstance(message, Begin):
+            self.execution = Execution.begin(message.plan, message.event)
+            reply = _decided(self.execution, (message.event,))
+        elif isinstance(message, Restore):
+            self.execution = fold(iter(message.events), message.plan_of)
+            reply = _decided(self.execution, live=_live(self.execution))
+        elif isinstance(message, Describe):
+            assert self.execution is not None
+            reply = _decided(self.execution, live=_live(self.execution))
+        else:
+            return
+        self.send(sender, reply)
+
+
+def _decided(
+    execution: Execution,
+    events: tuple[Event, ...] = (),
+    refused: str | None = None,
+    live: tuple[Live, ...] = (),
+) -> Decided:
+    started = events[-1] if events and isinstance(events[-1], AttemptStarted) else None
+    return Decided(
+        saga_id=execution.saga_id,
+        plan=execution.plan,
+        digest=execution.digest,
+        state=execution.state,
+        applied=execution.applied,
+        events=events,
+        wanted=execution.wanted,
+        wakes_at=execution.wakes_at,
+        order=(started.worker, _order(execution, started.phase, started.step, started.attempt, started.epoch))
+        if started
+        else None,
+        live=live,
+        outcome=outcome_of(execution),
+        held_reason=f"{execution.held.reason}: {execution.held.detail}" if execution.held else None,
+        refused=refused,
+    )
+
+
+def _live(execution: Execution) -> tuple[Live, ...]:
+    return tuple(
+        Live(
+            attempt.worker,
+            _order(execution, phase, plan.name, attempt.number, attempt.epoch),
+            execution.progress(phase, execution.index(plan.name)).awaited == attempt.number,
+        )
+        for phase, plan, attempt in execution.attempts
+    )
+
+
+def _order(execution: Execution, phase: Phase, step: str, attempt: int, epoch: int) -> Order:
+    plan, run = execution.plan.steps[execution.index(step)], execution.steps[execution.index(step)]
+    key = AttemptKey(execution.saga_id, phase, step, attempt, epoch)
+    context = execution.context_for(phase, step)
+    if phase is Phase.EXECUTE:
+        return Order(key, execution.plan.saga, context, plan.timeout)
+    outcome = "completed" if run.verdict is Verdict.COMPLETED else "unknown"
+    return Order(key, execution.plan.saga, context, plan.compensate_timeout, outcome)
+
+
+class SagaCrashedError(SagaActorsError):
+    """A saga actor raised; it is to be restarted from the journal."""
+
+
+class SagaSystem:
+    """The in-process Thespian system in which the saga actors of one supervisor live."""
+
+    def __init__(self) -> None:
+        self._system = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
+
+    def create(self) -> Address:
+        """A new saga actor, which is no saga yet."""
+        return self._system.createActor(SagaActor)
+
+    def ask(self, actor: Address, message: Begin | Restore | Happened | Describe) -> Decided:
+        """What the actor answers; `SagaCrashedError` if it raised, with the traceback's last line."""
+        reply = self._system.ask(actor, message, 60)
+        if isinstance(reply, Decided):
+            return reply
+        details = (reply.details or "") if isinstance(reply, PoisonMessage) else f"answered {type(reply).__name__}"
+        raise SagaCrashedError(str(details).strip().rpartition("\n")[2])
+
+    def end(self, actor: Address) -> None:
+        """Let the actor go."""
+        self._system.tell(actor, ActorExitRequest())

@@ -1,0 +1,91 @@
+"""The sagas of one supervisor: the actor of each, restored from the journal when it is needed and not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from saga_actors.actors.protocol import Address
+from saga_actors.actors.saga import Begin, Decided, Describe, Happened, Restore, SagaCrashedError, SagaSystem
+from saga_actors.events import Accepted
+from saga_actors.inputs import Input
+from saga_actors.journal.port import Journal
+from saga_actors.outcomes import SagaState
+from saga_actors.plan import SagaPlan
+
+CRASHES, CRASH_PERIOD = 3, 5.0
+"""A saga actor that raises more often than this in so many seconds has its saga held (OTP's intensity and period)."""
+
+
+@attrs.define
+class Tracked:
+    """A saga with an actor. `durable` counts the events in the journal; `decided` is how it stands after this turn.
+
+    `counted`: it is one of the unfinished sagas, as far as that is durable.
+    """
+
+    actor: Address
+    durable: int
+    decided: Decided
+    counted: bool
+
+
+class Sagas:
+    """The saga actors, by saga id."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float], roll: Callable[[], float]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._roll = roll
+        self._system = SagaSystem()
+        self._tracked: dict[str, Tracked] = {}
+        self._crashes: dict[str, list[float]] = {}
+
+    def get(self, saga_id: str) -> Tracked | None:
+        """The saga, if it has an actor."""
+        return self._tracked.get(saga_id)
+
+    def begin(self, plan: SagaPlan, event: Accepted) -> Decided:
+        """A new actor for a saga that has just been accepted."""
+        return self._create(event.saga_id, Begin(plan, event), 0)
+
+    def restore(self, saga_id: str) -> Decided:
+        """A new actor for a saga that the journal has; raises CorruptionError, UnknownSagaError, SagaCrashedError."""
+        self.end(saga_id)
+        events = [stored.event for stored in self._journal.load(saga_id)]
+        return self._create(saga_id, Restore(events, self._journal.plan), len(events))
+
+    def happen(self, saga_id: str, given: Input) -> Decided:
+        """Tell a tracked saga that this happened; raises SagaCrashedError."""
+        tracked = self._tracked[saga_id]
+        tracked.decided = self._system.ask(tracked.actor, Happened(given, self._clock(), self._roll()))
+        return tracked.decided
+
+    def describe(self, saga_id: str) -> Decided:
+        """How a tracked saga stands, with its live attempts."""
+        return self._system.ask(self._tracked[saga_id].actor, Describe())
+
+    def end(self, saga_id: str) -> None:
+        """Let the actor go; a saga that is asked about again is restored."""
+        tracked = self._tracked.pop(saga_id, None)
+        if tracked is not None:
+            self._system.end(tracked.actor)
+
+    def crashed(self, saga_id: str) -> bool:
+        """Note that the saga's actor raised; whether that is once too often."""
+        now = self._clock()
+        recent = [at for at in self._crashes.get(saga_id, ()) if now - at < CRASH_PERIOD]
+        self._crashes[saga_id] = [*recent, now]
+        return len(recent) >= CRASHES
+
+    def _create(self, saga_id: str, message: Begin | Restore, durable: int) -> Decided:
+        actor = self._system.create()
+        try:
+            decided = self._system.ask(actor, message)
+        except SagaCrashedError:
+            self._system.end(actor)
+            raise
+        unfinished = decided.state in (SagaState.RUNNING, SagaState.COMPENSATING)
+        self._tracked[saga_id] = Tracked(actor, durable, decided, counted=durable > 0 and unfinished)
+        return decided

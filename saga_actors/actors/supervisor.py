@@ -1,0 +1,72 @@
+"""The saga supervisor: the actor around the engine. It only carries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from typing import Any
+
+from saga_actors.actors.child import Child
+from saga_actors.actors.engine import Engine, Limits
+from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.protocol import Address, Birth, CannotServe, Neighbours
+from saga_actors.errors import EpochError, JournalError
+from saga_actors.journal import open_journal, open_reader
+from saga_actors.node_spec import NodeSpec
+
+log = logging.getLogger("saga_actors.supervisor")
+
+
+class SagaSupervisor(Child):
+    """Writes the journal, keeps the timers, gives out the work; inside it live the saga actors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._engine: Engine | None = None
+
+    def take(self, message: Any, sender: Address) -> None:
+        """A message for the engine."""
+        if isinstance(message, Birth):
+            self._open(message, sender)
+        elif self._engine is not None:
+            self._carry(self._engine.handle(message, sender))
+
+    def woken(self) -> None:
+        """Let the engine's time pass."""
+        if self._engine is not None:
+            self._carry(self._engine.tick())
+
+    def _carry(self, outgoing: list[tuple[Address, Any]]) -> None:
+        for address, message in outgoing:
+            self.send(address, message)
+        if self._engine is not None:
+            self.wake_in(self._engine.next_tick)
+
+    def _open(self, birth: Birth, root: Address) -> None:
+        spec: NodeSpec = birth.spec
+        try:
+            journal = open_journal(spec.journal_url)
+            epoch = journal.take_epoch(f"pid {os.getpid()}")
+            reader = open_reader(spec.journal_url)
+        except EpochError:
+            raise
+        except JournalError as error:
+            self.send(root, CannotServe(str(error)))
+            return
+        log.info("epoch %d begins, with %d unfinished sagas", epoch, journal.count_unfinished())
+        self._engine = Engine(
+            journal,
+            Inquiry(reader),
+            epoch=epoch,
+            limits=Limits(spec.max_unfinished, spec.context_limit, spec.threads, spec.linger),
+            clock=time.time,
+            roll=random.random,
+            position=reader.end_position(),
+        )
+        self._engine.handle(birth.neighbours or Neighbours(root=root), root)
+        for worker in birth.workers:
+            self._carry(self._engine.handle(worker, root))
+        self.send(root, self.born(birth.role, birth.number))
+        self.wake_in(0)

@@ -1,0 +1,179 @@
+"""The step workers as the supervisor sees them: who is there, what each holds and can run, what is on its way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from saga_actors.actors.protocol import (
+    Address,
+    AttemptKey,
+    FromWorker,
+    Inventory,
+    Load,
+    Loaded,
+    LoadFailure,
+    Order,
+    Source,
+    TakeInventory,
+    ToWorker,
+)
+from saga_actors.events import WorkerId
+from saga_actors.plan import SagaPlan
+
+RESEND = 1.0
+"""Seconds after which a message that a worker has not confirmed is sent to it again."""
+
+BATCH_BYTES = 256_000
+"""A message to a worker is ended at so many bytes of contexts; a bigger context travels alone."""
+
+Sent = tuple[Address, object]
+
+
+@attrs.define
+class Colleague:
+    """One worker. `holds` is None until its inventory has come; `sent` are messages that it has not confirmed."""
+
+    worker: WorkerId
+    address: Address
+    asked_at: float
+    holds: set[AttemptKey] | None = None
+    plans: dict[str, SagaPlan] = attrs.Factory(dict)
+    failures: dict[str, LoadFailure] = attrs.Factory(dict)
+    number: int = 0
+    sent: dict[int, tuple[float, ToWorker]] = attrs.Factory(dict)
+
+
+class Team:
+    """All workers of one supervisor, under its epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._colleagues: dict[WorkerId, Colleague] = {}
+        self.sources: dict[str, Source] = {}
+
+    def join(self, worker: WorkerId, address: Address, now: float) -> list[Sent]:
+        """A worker is there: ask what it holds, which also makes it refuse older epochs."""
+        if worker in self._colleagues:
+            return []
+        self._colleagues[worker] = Colleague(worker, address, now)
+        return [(address, TakeInventory(self._epoch))]
+
+    def leave(self, worker: WorkerId) -> None:
+        """A worker is dead."""
+        self._colleagues.pop(worker, None)
+
+    def has(self, worker: WorkerId) -> bool:
+        """Whether the worker is alive, as far as the root has told."""
+        return worker in self._colleagues
+
+    def holdings(self, worker: WorkerId) -> set[AttemptKey] | None:
+        """The attempts that the worker held when it was asked; None until it has answered."""
+        return self._colleagues[worker].holds
+
+    def took(self, inventory: Inventory) -> list[Sent]:
+        """An inventory has come; the worker is asked to load what is served."""
+        colleague = self._colleagues.get(inventory.worker)
+        if colleague is None or inventory.epoch != self._epoch or colleague.holds is not None:
+            return []
+        reports = {
+            AttemptKey(p.saga_id, p.report.phase, p.report.step, p.report.attempt, p.report.epoch)
+            for p in inventory.reports
+        }
+        colleague.holds = set(inventory.running) | reports
+        for source in inventory.loaded.sources:
+            self.sources.setdefault(source.saga, source)
+        return self._load(colleague, self.sources.values())
+
+    def confirmed(self, message: FromWorker) -> None:
+        """The worker has had every message up to that number."""
+        colleague = self._colleagues.get(message.worker)
+        if colleague is not None and message.epoch == self._epoch:
+            for number in [n for n in colleague.sent if n <= message.received]:
+                del colleague.sent[number]
+
+    # What is served.
+
+    def serve(self, sources: Iterable[Source]) -> list[Sent]:
+        """Have every worker load these sagas; one source for a saga, the first that was named."""
+        named = [self.sources.setdefault(s.saga, s) for s in sources]
+        return [sent for c in self._colleagues.values() if c.holds is not None for sent in self._load(c, named)]
+
+    def loaded(self, message: Loaded) -> None:
+        """A worker has answered a `Load`."""
+        colleague = self._colleagues.get(message.worker)
+        if colleague is None:
+            return
+        colleague.plans |= message.plans
+        colleague.failures |= message.failures
+        for saga in message.plans:
+            colleague.failures.pop(saga, None)
+
+    def answered(self, saga: str) -> bool:
+        """Whether every worker has said whether it can run this saga, and there is one."""
+        asked = list(self._colleagues.values())
+        return bool(asked) and all(saga in c.plans or saga in c.failures for c in asked)
+
+    def served(self, saga: str) -> SagaPlan | None:
+        """The plan of a saga that some worker can run."""
+        return next((c.plans[saga] for c in self._colleagues.values() if saga in c.plans), None)
+
+    def failure(self, saga: str) -> LoadFailure | None:
+        """Why a saga cannot be run, as one worker has it."""
+        return next((c.failures[saga] for c in self._colleagues.values() if saga in c.failures), None)
+
+    @property
+    def all_served(self) -> frozenset[str]:
+        """The sagas that some worker can run."""
+        return frozenset(saga for c in self._colleagues.values() for saga in c.plans)
+
+    def _load(self, colleague: Colleague, sources: Iterable[Source]) -> list[Sent]:
+        wanted = tuple(s for s in sources if s.saga not in colleague.plans)
+        for source in wanted:
+            colleague.failures.pop(source.saga, None)
+        return [(colleague.address, Load(self._epoch, wanted))] if wanted else []
+
+    # What is on its way.
+
+    def tell(self, orders: dict[WorkerId, list[Order]], stored: dict[WorkerId, list[int]], now: float) -> list[Sent]:
+        """The messages that carry these orders and receipts."""
+        sent: list[Sent] = []
+        for worker in dict.fromkeys([*orders, *stored]):
+            colleague = self._colleagues.get(worker)
+            if colleague is None:
+                continue
+            receipts = tuple(stored.get(worker, ()))
+            for batch in _batches(orders.get(worker, [])) or [()]:
+                colleague.number += 1
+                message = ToWorker(self._epoch, colleague.number, batch, receipts)
+                receipts = ()
+                colleague.sent[colleague.number] = (now, message)
+                sent.append((colleague.address, message))
+        return sent
+
+    def overdue(self, now: float) -> list[Sent]:
+        """What was not confirmed or answered in time, to be sent again."""
+        again: list[Sent] = []
+        for colleague in self._colleagues.values():
+            if colleague.holds is None and now - colleague.asked_at >= RESEND:
+                colleague.asked_at = now
+                again.append((colleague.address, TakeInventory(self._epoch)))
+            for number, (at, message) in list(colleague.sent.items()):
+                if now - at >= RESEND:
+                    colleague.sent[number] = (now, message)
+                    again.append((colleague.address, message))
+        return again
+
+
+def _batches(orders: list[Order]) -> list[tuple[Order, ...]]:
+    batches: list[tuple[Order, ...]] = []
+    batch: list[Order] = []
+    size = 0
+    for order in orders:
+        if batch and size + len(order.context) > BATCH_BYTES:
+            batches.append(tuple(batch))
+            batch, size = [], 0
+        batch.append(order)
+        size += len(order.context)
+    return [*batches, tuple(batch)] if batch else batches

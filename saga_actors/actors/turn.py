@@ -1,0 +1,53 @@
+"""One turn of the supervisor's loop: what was decided in it, and waits for the commit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import attrs
+
+from saga_actors.actors.clients import Peer
+from saga_actors.actors.protocol import AttemptKey, Order
+from saga_actors.actors.saga import Decided
+from saga_actors.events import Event, WorkerId
+from saga_actors.journal.port import Entry
+
+
+@attrs.define
+class Turn:
+    """What goes into one commit, and what may go out after it."""
+
+    decided: dict[str, Decided] = attrs.Factory(dict)
+    events: dict[str, list[Event]] = attrs.Factory(dict)
+    orders: dict[WorkerId, list[Order]] = attrs.Factory(lambda: defaultdict(list))
+    receipts: dict[WorkerId, list[tuple[int, str]]] = attrs.Factory(lambda: defaultdict(list))
+    answers: list[tuple[str, Peer, Any]] = attrs.Factory(list)
+
+    def stage(self, saga_id: str, decided: Decided) -> None:
+        """A saga's events go into the commit, and its order out after it."""
+        if decided.events:
+            self.decided[saga_id] = decided
+            self.events.setdefault(saga_id, []).extend(decided.events)
+        if decided.order is not None:
+            worker, order = decided.order
+            self.orders[worker].append(order)
+
+    def entry(self, saga_id: str, durable: int) -> Entry:
+        """A saga's share of the commit, behind so many events that are durable."""
+        decided, events = self.decided[saga_id], tuple(self.events[saga_id])
+        named = any(hasattr(event, "plan_id") for event in events)
+        return Entry(saga_id, durable + 1, events, decided.state, decided.held_reason, decided.plan if named else None)
+
+    def withdraw(self, saga_id: str) -> list[AttemptKey]:
+        """A saga's share is off; the attempts whose orders do not go out."""
+        self.decided.pop(saga_id, None)
+        self.events.pop(saga_id, None)
+        self.answers = [answer for answer in self.answers if answer[0] != saga_id]
+        dropped: list[AttemptKey] = []
+        for orders in self.orders.values():
+            dropped += [order.key for order in orders if order.key.saga_id == saga_id]
+            orders[:] = [order for order in orders if order.key.saga_id != saga_id]
+        for worker, receipts in self.receipts.items():
+            self.receipts[worker] = [receipt for receipt in receipts if receipt[1] != saga_id]
+        return dropped

@@ -1,0 +1,153 @@
+"""The step worker: an actor that only carries. What runs, and what is imported, is in `runner` and `loader`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+from thespian.actors import ThespianWatch, WatchMessage
+
+from saga_actors.actors.child import Child
+from saga_actors.actors.loader import Loader
+from saga_actors.actors.outbox import Batch
+from saga_actors.actors.protocol import (
+    Address,
+    Birth,
+    FromWorker,
+    Inventory,
+    Load,
+    Loaded,
+    LoadFailure,
+    TakeInventory,
+    ToWorker,
+)
+from saga_actors.actors.runner import Runner
+from saga_actors.events import WorkerId
+from saga_actors.node_spec import NodeSpec
+from saga_actors.plan import SagaPlan
+
+log = logging.getLogger("saga_actors.worker")
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at what is to be confirmed or sent again, while there is anything of the kind."""
+
+
+class StepWorker(Child):
+    """Runs steps, on threads that wake it through a socketpair; it never blocks, and answers pings at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._runner: Runner | None = None
+        self._loader = Loader(self._wake)
+        self._supervisor: Address = None
+        self._told = (0, 0, False)
+        self._heard = False
+
+    def watched(self) -> Any:
+        """The socket on which the threads say that there is something to send."""
+        return ThespianWatch([self._wake_in.fileno()])
+
+    def take(self, message: Any, sender: Address) -> None:
+        """One message."""
+        if isinstance(message, Birth):
+            self._be_born(message, sender)
+        elif self._runner is not None:
+            self._take(self._runner, message, sender)
+
+    def _take(self, runner: Runner, message: Any, sender: Address) -> None:
+        match message:
+            case ToWorker():
+                if runner.take(message):
+                    self._heed(sender)
+            case WatchMessage():
+                self._drain_wakes()
+            case TakeInventory():
+                self._tell_inventory(runner, message, sender)
+            case Load():
+                if runner.admits(message.epoch):
+                    self._heed(sender)
+                    self._loader.ask(message.sources)
+            case _:
+                log.warning("a worker was sent a %s, which it does not know", type(message).__name__)
+        self._tell_news(runner)
+
+    def woken(self) -> None:
+        """Send again what may be lost; only a part of it while nothing is heard of the supervisor (it may be stopped)."""
+        if self._runner is None:
+            return
+        self._tell_news(self._runner, confirm=True)
+        for batch in self._runner.due_again(one=not self._heard):
+            self._tell(self._runner, batch)
+            self._heard = False
+
+    def _heed(self, supervisor: Address) -> None:
+        """This one has the highest epoch so far."""
+        self._supervisor, self._heard = supervisor, True
+
+    # Birth.
+
+    def _be_born(self, birth: Birth, root: Address) -> None:
+        born = self.born(birth.role, birth.number)
+        if self._runner is None:
+            spec: NodeSpec = birth.spec
+            _settle_in(spec)
+            worker = WorkerId(born.number, born.pid, born.started)
+            self._runner = Runner(
+                worker, wake=self._wake, threads=spec.threads, limit=spec.context_limit, find=self._loader.find
+            )
+        self.send(root, born)
+
+    # What the supervisor is told.
+
+    def _tell_inventory(self, runner: Runner, asked: TakeInventory, sender: Address) -> None:
+        held = runner.inventory(asked.epoch)
+        if held is None:
+            return
+        self._heed(sender)
+        running, reports = held
+        loaded = self._loaded(runner, self._loader.plans, {})
+        self.send(sender, Inventory(runner.worker, asked.epoch, running, reports, loaded, runner.retiring))
+
+    def _tell_news(self, runner: Runner, *, confirm: bool = False) -> None:
+        """Send reports and loads that are new; what has been received is confirmed with them, or with `confirm`."""
+        for batch in runner.unsent():
+            self._tell(runner, batch)
+        for plans, failures in self._loader.done():
+            self.send(self._supervisor, self._loaded(runner, plans, failures))
+        epoch, received, retiring = self._told
+        if runner.retiring != retiring or (confirm and (runner.epoch, runner.received) != (epoch, received)):
+            self._tell(runner, ())
+        if runner.waits or (runner.epoch, runner.received) != self._told[:2]:
+            self.wake_in(LOOK_EVERY)
+
+    def _tell(self, runner: Runner, reports: Batch) -> None:
+        epoch, received, retiring = self._told = (runner.epoch, runner.received, runner.retiring)
+        self.send(self._supervisor, FromWorker(runner.worker, epoch, received, reports, retiring))
+
+    def _loaded(self, runner: Runner, plans: dict[str, SagaPlan], failures: dict[str, LoadFailure]) -> Loaded:
+        return Loaded(runner.worker, plans, failures, self._loader.sources)
+
+    # Being woken.
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it has been woken often enough
+            self._wake_out.send(b"x")
+
+    def _drain_wakes(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_in.recv(65536)
+
+
+def _settle_in(spec: NodeSpec) -> None:
+    """Be where the user's code expects to be, and lead a process group, so that what steps start dies with this."""
+    sys.path += [entry for entry in dict.fromkeys(spec.sys_path) if entry and entry not in sys.path]
+    os.chdir(spec.cwd)
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)

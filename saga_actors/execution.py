@@ -1,0 +1,399 @@
+"""One execution of a saga as a value: what its events make of it. No I/O, clock or randomness.
+
+Everything that changes the state of a saga is in this file, by the table below; `decision` says which events an input
+brings about. After the model of h11's `_state.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from saga_actors.errors import CorruptionError
+from saga_actors.events import (
+    Accepted,
+    AttemptFailed,
+    AttemptQuieted,
+    AttemptStarted,
+    AttemptSucceeded,
+    Cancelled,
+    Ending,
+    Event,
+    HoldReason,
+    Phase,
+    PlanAdopted,
+    Resolved,
+    Retried,
+    RetryScheduled,
+    RollbackStarted,
+    SagaCompensated,
+    SagaCompleted,
+    SagaHeld,
+    Settled,
+    Skipped,
+    StepFailed,
+    UndoFailed,
+    Verdict,
+)
+from saga_actors.outcomes import Failure, FailureKind, SagaState
+from saga_actors.plan import OnFailure, SagaPlan, StepPlan
+from saga_actors.progress import Attempt, Progress, StepRun
+
+RUNNING, COMPENSATING = SagaState.RUNNING, SagaState.COMPENSATING
+COMPLETED, COMPENSATED, FATAL, HELD = SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL, SagaState.HELD
+SAME, BACK, NAMED = "as it was", "as before it was held", "as the operator says"
+ACCEPTED = "as before it was held, if that was for its definition and an operator accepts the new one"
+STEP_HOLDS = (HoldReason.UNKNOWN_OUTCOME, HoldReason.UNDO_INTERRUPTED)
+
+TRANSITIONS: dict[type[Any], dict[SagaState, SagaState | str]] = {
+    AttemptStarted: {RUNNING: SAME, COMPENSATING: SAME},
+    AttemptSucceeded: {RUNNING: SAME, COMPENSATING: SAME, HELD: SAME},
+    AttemptFailed: {RUNNING: SAME, COMPENSATING: SAME, HELD: SAME},
+    AttemptQuieted: {RUNNING: SAME, COMPENSATING: SAME, HELD: SAME},
+    RetryScheduled: {RUNNING: SAME, COMPENSATING: SAME},
+    StepFailed: {RUNNING: SAME},
+    Cancelled: {RUNNING: SAME, HELD: BACK},
+    RollbackStarted: {RUNNING: COMPENSATING},
+    SagaCompleted: {RUNNING: COMPLETED},
+    SagaCompensated: {COMPENSATING: COMPENSATED},
+    UndoFailed: {COMPENSATING: FATAL},
+    SagaHeld: {RUNNING: HELD, COMPENSATING: HELD, HELD: HELD},
+    Retried: {FATAL: COMPENSATING, HELD: BACK},
+    Settled: {HELD: BACK},
+    Skipped: {FATAL: COMPENSATING, HELD: BACK},
+    Resolved: {FATAL: NAMED, HELD: NAMED},
+    PlanAdopted: {RUNNING: SAME, COMPENSATING: SAME, HELD: ACCEPTED},
+}
+"""Which event may follow in which state, and what the state is then. `Accepted` begins a saga; nothing else does."""
+
+
+@attrs.frozen
+class Wanted:
+    """The next attempt, not begun: it wants a slot once `due` (POSIX seconds) has come; None: at once.
+
+    `alone`: in a worker that runs nothing else, for it must not run twice, or was running in two worker deaths.
+    """
+
+    phase: Phase
+    step: StepPlan
+    attempt: int
+    due: float | None
+    rerun: bool
+    alone: bool
+
+
+@attrs.frozen
+class Execution:
+    """A saga as its journal tells it. `applied` is the number of its last event; times are POSIX seconds."""
+
+    saga_id: str
+    plan: SagaPlan
+    state: SagaState
+    steps: tuple[StepRun, ...]
+    context: bytes = attrs.field(repr=False)
+    digest: str
+    created_at: float
+    updated_at: float
+    deadline: float | None = None
+    cursor: int = 0
+    applied: int = 1
+    cancelled: Cancelled | None = None
+    failure: Failure | None = None
+    undo_failure: Failure | None = None
+    held: SagaHeld | None = None
+    held_from: SagaState | None = None
+    resolved: Resolved | None = None
+
+    @classmethod
+    def begin(cls, plan: SagaPlan, event: Accepted) -> Execution:
+        """The execution that an `Accepted` event begins."""
+        steps, at = (StepRun(),) * len(plan.steps), event.at
+        return cls(event.saga_id, plan, RUNNING, steps, event.context, event.digest, at, at, event.deadline)
+
+    def apply(self, event: Event, plan: SagaPlan | None = None) -> Execution:
+        """This execution after `event`; `plan` goes with PlanAdopted. `CorruptionError` if the event cannot follow."""
+        to = TRANSITIONS.get(type(event), {}).get(self.state)
+        if to is None:
+            raise self._cannot_follow(event)
+        changed = self._adopted(event, plan) if isinstance(event, PlanAdopted) else _APPLY[type(event)](self, event)
+        state = self._state_after(event, to)
+        held, held_from = (changed.held, changed.held_from) if state is HELD else (None, None)
+        applied, at = self.applied + 1, event.at
+        return attrs.evolve(changed, state=state, held=held, held_from=held_from, applied=applied, updated_at=at)
+
+    # What it is.
+
+    @property
+    def going_back(self) -> bool:
+        """Whether the saga has turned back, also if it is held or ended since."""
+        return COMPENSATING in (self.state, self.held_from) or self.state in (COMPENSATED, FATAL)
+
+    @property
+    def position(self) -> tuple[Phase, int] | None:
+        """The step that the saga is at, and which way: at the cursor, or the last one not yet quiet and undone."""
+        heading = self.held_from if self.state is HELD else self.state
+        if heading is RUNNING:
+            return (Phase.EXECUTE, self.cursor) if self.cursor < len(self.steps) else None
+        if heading not in (COMPENSATING, FATAL):
+            return None
+        for index in reversed(range(len(self.steps))):
+            step = self.steps[index]
+            if step.forward.live or step.back.live or step.to_undo(self.plan.steps[index]):
+                return Phase.COMPENSATE, index
+        return None
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The next attempt, if the saga waits for nothing but its time and a slot."""
+        if self.position is None or self.state not in (RUNNING, COMPENSATING):
+            return None
+        phase, index = self.position
+        step, plan, progress = self.steps[index], self.plan.steps[index], self.progress(phase, index)
+        if progress.awaited is not None or progress.undecided:
+            return None
+        if phase is Phase.EXECUTE and (self.cancelled or step.verdict):
+            return None
+        if phase is Phase.COMPENSATE and (step.forward.live or any(each.back.live for each in self.steps)):
+            return None
+        rerun = progress.ending is Ending.INTERRUPTED
+        alone = progress.reruns >= 2 or (phase is Phase.EXECUTE and plan.reruns == 0)
+        return Wanted(phase, plan, progress.begun + 1, progress.due, rerun, alone)
+
+    @property
+    def wakes_at(self) -> float | None:
+        """When, in POSIX seconds, the mere passing of time changes something."""
+        wanted = self.wanted
+        times = [wanted.due] if wanted and wanted.due is not None else []
+        if self.state is RUNNING and self.deadline is not None and not self.cancelled:
+            times.append(self.deadline)
+        return min(times, default=None)
+
+    @property
+    def attempts(self) -> list[tuple[Phase, StepPlan, Attempt]]:
+        """Every attempt that is not quiet."""
+        return [
+            (phase, plan, attempt)
+            for plan, step in zip(self.plan.steps, self.steps, strict=True)
+            for phase, progress in ((Phase.EXECUTE, step.forward), (Phase.COMPENSATE, step.back))
+            for attempt in progress.live
+        ]
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The steps whose failure did not matter."""
+        return self._names(lambda step, _: step.ignored and step.verdict is not Verdict.COMPLETED)
+
+    @property
+    def in_doubt(self) -> tuple[str, ...]:
+        """The steps of which nobody knows whether they happened, and that were not undone."""
+        return self._names(lambda step, _: step.verdict is Verdict.UNKNOWN and not (step.undone or step.skipped))
+
+    @property
+    def completed_steps(self) -> tuple[str, ...]:
+        """The steps that are done, and not undone since."""
+        return self._names(lambda step, _: step.verdict is Verdict.COMPLETED and not (step.undone or step.skipped))
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The steps that a rollback still has to undo, in its order."""
+        return tuple(reversed(self._names(lambda step, plan: step.to_undo(plan)))) if self.going_back else ()
+
+    def index(self, name: str) -> int:
+        """Where the step of this name stands; `CorruptionError` if the plan has none."""
+        for index, step in enumerate(self.plan.steps):
+            if step.name == name:
+                return index
+        raise CorruptionError(f"saga {self.saga_id!r}: its plan has no step {name!r}")
+
+    def progress(self, phase: Phase, index: int) -> Progress:
+        """The attempts of one step in one phase."""
+        return self.steps[index].forward if phase is Phase.EXECUTE else self.steps[index].back
+
+    def context_for(self, phase: Phase, name: str) -> bytes:
+        """The context that an attempt gets (P4)."""
+        step = self.steps[self.index(name)]
+        if phase is Phase.EXECUTE:
+            return self.context
+        return step.after if step.verdict is Verdict.COMPLETED else step.before
+
+    def _names(self, chosen: Callable[[StepRun, StepPlan], bool]) -> tuple[str, ...]:
+        return tuple(p.name for s, p in zip(self.steps, self.plan.steps, strict=True) if chosen(s, p))
+
+    # What an event makes of it.
+
+    def _cannot_follow(self, event: Event) -> CorruptionError:
+        return CorruptionError(
+            f"saga {self.saga_id!r}: {type(event).__name__} cannot follow event {self.applied} in state {self.state}; "
+            "the journal is damaged, or was changed by hand"
+        )
+
+    def _state_after(self, event: Event, to: SagaState | str) -> SagaState:
+        if to is BACK or (to is ACCEPTED and self._accepts(event)):
+            return self.held_from or RUNNING
+        if to in (SAME, ACCEPTED):
+            return self.state
+        return event.state if isinstance(event, Resolved) else SagaState(to)
+
+    def _accepts(self, event: Event) -> bool:
+        held_for_it = self.held is not None and self.held.reason is HoldReason.DEFINITION_CHANGED
+        return held_for_it and isinstance(event, PlanAdopted) and event.by is not None
+
+    def _with_step(self, index: int, **changes: Any) -> Execution:
+        step = attrs.evolve(self.steps[index], **changes)
+        return attrs.evolve(self, steps=(*self.steps[:index], step, *self.steps[index + 1 :]))
+
+    def _with_progress(self, phase: Phase, index: int, progress: Progress, **changes: Any) -> Execution:
+        side = "forward" if phase is Phase.EXECUTE else "back"
+        return self._with_step(index, **{side: progress}, **changes)
+
+    def _started(self, event: AttemptStarted) -> Execution:
+        wanted, begun = self.wanted, (event.phase, event.step, event.attempt)
+        if wanted is None or (wanted.phase, wanted.step.name, wanted.attempt) != begun:
+            raise self._cannot_follow(event)
+        index = self.index(event.step)
+        changes = {"before": self.context} if event.phase is Phase.EXECUTE else {}
+        return self._with_progress(event.phase, index, self.progress(event.phase, index).started(event), **changes)
+
+    def _live(self, event: AttemptSucceeded | AttemptFailed | AttemptQuieted) -> tuple[int, Progress]:
+        index = self.index(event.step)
+        progress = self.progress(event.phase, index)
+        if progress.attempt(event.attempt) is None:
+            raise self._cannot_follow(event)
+        return index, progress
+
+    def _here(self, event: Event, phase: Phase, step: str) -> tuple[int, Progress]:
+        index = self.index(step)
+        if self.position != (phase, index):
+            raise self._cannot_follow(event)
+        return index, self.progress(phase, index)
+
+    def _succeeded(self, event: AttemptSucceeded) -> Execution:
+        index, progress = self._live(event)
+        progress = progress.succeeded(event.attempt)
+        if event.phase is Phase.COMPENSATE:
+            return self._with_progress(event.phase, index, progress, undone=True)
+        return self._done(index, event.context, forward=progress)
+
+    def _done(self, index: int, context: bytes | None, **changes: Any) -> Execution:
+        """The step has happened. It moves the saga on if the saga still waits for it, else it only is to be undone."""
+        after = context if context is not None else self.steps[index].before
+        done = self._with_step(index, verdict=Verdict.COMPLETED, after=after, **changes)
+        return attrs.evolve(done, cursor=index + 1, context=after) if self._waits_for(index) else done
+
+    def _waits_for(self, index: int) -> bool:
+        return index == self.cursor and RUNNING in (self.state, self.held_from)
+
+    def _failed(self, event: AttemptFailed) -> Execution:
+        index, progress = self._live(event)
+        if progress.awaited != event.attempt:
+            raise self._cannot_follow(event)
+        return self._with_progress(event.phase, index, progress.failed(event))
+
+    def _quieted(self, event: AttemptQuieted) -> Execution:
+        index, progress = self._live(event)
+        return self._with_progress(event.phase, index, progress.quieted(event.attempt))
+
+    def _scheduled(self, event: RetryScheduled) -> Execution:
+        index, progress = self._here(event, event.phase, event.step)
+        return self._with_progress(event.phase, index, progress.scheduled(event))
+
+    def _step_failed(self, event: StepFailed) -> Execution:
+        index, progress = self._here(event, Phase.EXECUTE, event.step)
+        failed = self._with_step(index, verdict=event.verdict, ignored=event.ignored, forward=progress.closed())
+        return attrs.evolve(failed, cursor=index + 1) if event.ignored else failed
+
+    def _turned_back(self, event: RollbackStarted) -> Execution:
+        failure = self._step_failure()
+        if self.cancelled:
+            failure = Failure(kind=self.cancelled.kind, step=None, reason=self.cancelled.reason, cause=failure)
+        if failure is None:
+            raise self._cannot_follow(event)
+        return attrs.evolve(self, failure=failure)
+
+    def _ended(self, event: SagaCompleted | SagaCompensated) -> Execution:
+        if self.position is not None:
+            raise self._cannot_follow(event)
+        return self
+
+    def _step_failure(self) -> Failure | None:
+        if self.cursor >= len(self.steps) or self.steps[self.cursor].verdict is None:
+            return None
+        step, name = self.steps[self.cursor], self.plan.steps[self.cursor].name
+        after_doubt = step.forward.ending is Ending.FAILED and step.verdict is Verdict.UNKNOWN
+        return step.forward.failure(name, FailureKind.UNKNOWN if after_doubt else None)
+
+    def _undo_failed(self, event: UndoFailed) -> Execution:
+        index, back = self._here(event, Phase.COMPENSATE, event.step)
+        return attrs.evolve(self._with_step(index, back=back.closed()), undo_failure=back.failure(event.step))
+
+    def _put_on_hold(self, event: SagaHeld) -> Execution:
+        return attrs.evolve(self, held=event, held_from=self.held_from or self.state)
+
+    def _retried(self, _: Retried) -> Execution:
+        if self.position is None:
+            return self
+        phase, index = self.position
+        progress = self.progress(phase, index).afresh()
+        if self.held is not None and self.held.reason not in STEP_HOLDS:  # what came in meanwhile is still to decide
+            return self._with_progress(phase, index, progress)
+        changes = {"verdict": None} if phase is Phase.EXECUTE else {}
+        return attrs.evolve(self._with_progress(phase, index, progress.closed(), **changes), undo_failure=None)
+
+    def _settled(self, event: Settled) -> Execution:
+        index = self.index(event.step)
+        if event.happened:
+            return self._done(index, event.context)
+        ignored = self._waits_for(index) and self.plan.steps[index].on_failure is OnFailure.IGNORE
+        failed = self._with_step(index, verdict=Verdict.FAILED, ignored=ignored or self.steps[index].ignored)
+        return attrs.evolve(failed, cursor=index + 1) if ignored else failed
+
+    def _skipped(self, event: Skipped) -> Execution:
+        return attrs.evolve(self._with_step(self.index(event.step), skipped=True), undo_failure=None)
+
+    def _resolved(self, event: Resolved) -> Execution:
+        """A step that was begun and never decided is left in doubt, if it may have happened."""
+        resolved = attrs.evolve(self, resolved=event)
+        step = self.steps[self.cursor] if self.cursor < len(self.steps) else StepRun()
+        if step.verdict or not step.forward.begun:
+            return resolved
+        return resolved._with_step(self.cursor, verdict=step.forward.verdict, forward=step.forward.closed())
+
+    def _adopted(self, event: PlanAdopted, plan: SagaPlan | None) -> Execution:
+        if plan is None or plan.plan_id != event.plan_id:
+            raise CorruptionError(f"saga {self.saga_id!r}: the journal has no plan {event.plan_id!r}")
+        by_name = {p.name: s for p, s in zip(self.plan.steps, self.steps, strict=True)}
+        steps = tuple(by_name.get(p.name, StepRun()) for p in plan.steps)
+        return attrs.evolve(self, plan=plan, steps=steps)
+
+
+_APPLY: dict[type[Any], Callable[[Execution, Any], Execution]] = {
+    AttemptStarted: Execution._started,
+    AttemptSucceeded: Execution._succeeded,
+    AttemptFailed: Execution._failed,
+    AttemptQuieted: Execution._quieted,
+    RetryScheduled: Execution._scheduled,
+    StepFailed: Execution._step_failed,
+    Cancelled: lambda execution, event: attrs.evolve(execution, cancelled=event),
+    RollbackStarted: Execution._turned_back,
+    SagaCompleted: Execution._ended,
+    SagaCompensated: Execution._ended,
+    UndoFailed: Execution._undo_failed,
+    SagaHeld: Execution._put_on_hold,
+    Retried: Execution._retried,
+    Settled: Execution._settled,
+    Skipped: Execution._skipped,
+    Resolved: Execution._resolved,
+}
+
+
+def fold(events: Iterator[Event], plan_of: Callable[[str], SagaPlan]) -> Execution:
+    """The execution that these events make, the first of which is `Accepted`; `CorruptionError` if they cannot be."""
+    first = next(events, None)
+    if not isinstance(first, Accepted):
+        raise CorruptionError(f"the first event is {type(first).__name__}; expected Accepted")
+    execution = Execution.begin(plan_of(first.plan_id), first)
+    for event in events:
+        execution = execution.apply(event, plan_of(event.plan_id) if isinstance(event, PlanAdopted) else None)
+    return execution

@@ -1,0 +1,349 @@
+"""The journal in one SQLite file, in write-ahead mode: one process writes, any number read meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import attrs
+
+from saga_actors.errors import (
+    CommitUnknownError,
+    CorruptionError,
+    EpochError,
+    JournalError,
+    JournalFullError,
+    UnknownSagaError,
+)
+from saga_actors.events import HoldReason, SagaHeld
+from saga_actors.journal import chain
+from saga_actors.journal.port import Appended, Counts, Entry, History, Page, SagaRow, Tail, Tailed, held_reason
+from saga_actors.journal.records import Row, checksum, encode_event
+from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, open_reader, open_writer, told
+from saga_actors.outcomes import SagaState
+from saga_actors.plan import SagaPlan
+
+T = TypeVar("T")
+Columns = tuple[Any, ...]  # as SQLite has them: `chain` trusts none
+
+CHECKPOINT_MILLISECONDS = 1_000
+
+# Texts are read as bytes, and a text where none belongs as a number: a damaged one would break off the whole cursor.
+RAW_SAGA = """number,
+    IIF(typeof(saga_id) = 'text', CAST(saga_id AS BLOB), 0), IIF(typeof(saga) = 'text', CAST(saga AS BLOB), 0),
+    IIF(typeof(plan_id) = 'text', CAST(plan_id AS BLOB), 0), IIF(typeof(state) = 'text', CAST(state AS BLOB), 0),
+    IIF(typeof(digest) = 'text', CAST(digest AS BLOB), 0), IIF(typeof(created_at) = 'text', 0, created_at),
+    IIF(typeof(updated_at) = 'text', 0, updated_at), IIF(typeof(last_seq) = 'text', NULL, last_seq),
+    IIF(typeof(held_reason) = 'text', CAST(held_reason AS BLOB), held_reason),
+    IIF(typeof(saga.checksum) = 'text', NULL, saga.checksum)"""
+RAW_EVENT = """position,
+    IIF(typeof(seq) = 'text', NULL, seq), IIF(typeof(at) = 'text', 0, at),
+    IIF(typeof(kind) = 'text', CAST(kind AS BLOB), 0), IIF(typeof(body) = 'text', 0, body),
+    IIF(typeof(context) = 'text', 0, context), IIF(typeof(event.checksum) = 'text', NULL, event.checksum)"""
+RAW_PLAN = "plan_id, IIF(typeof(body) = 'text', 0, body), IIF(typeof(checksum) = 'text', NULL, checksum)"
+
+EPOCH = "SELECT epoch FROM owner"
+TAKE_EPOCH = "UPDATE owner SET epoch = epoch + 1, owner = ? RETURNING epoch"
+END = "SELECT coalesce(max(position), 0) FROM event"
+FIND = f"SELECT {RAW_SAGA} FROM saga WHERE saga_id = ?"
+FIND_TO_EXTEND = f"""SELECT {RAW_SAGA}, (SELECT max(seq) FROM event WHERE saga = number) IS last_seq
+    FROM saga WHERE saga_id = ?"""
+LOAD = f"SELECT {RAW_EVENT} FROM event WHERE saga = ? ORDER BY seq"
+PLAN = f"SELECT {RAW_PLAN} FROM plan WHERE plan_id = ?"
+COUNTS = "SELECT CAST(state AS BLOB), count(*) FROM saga GROUP BY state"
+IS_UNFINISHED = "state NOT IN ('completed', 'compensated', 'fatal', 'held')"
+UNFINISHED = f"SELECT {RAW_SAGA} FROM saga WHERE {IS_UNFINISHED} AND number > ? ORDER BY number LIMIT ?"
+COUNT_UNFINISHED = f"SELECT count(*) FROM saga WHERE {IS_UNFINISHED}"
+TAIL = f"""SELECT {RAW_EVENT}, CAST(saga.saga_id AS BLOB), CAST(saga.saga AS BLOB)
+    FROM event LEFT JOIN saga ON saga.number = event.saga WHERE position > ? ORDER BY position LIMIT ?"""
+# A plan's id is its digest: writing it again heals a damaged one, and costs nothing otherwise.
+KEEP_PLAN = """INSERT INTO plan (plan_id, body, checksum) VALUES (?, ?, ?) ON CONFLICT (plan_id)
+    DO UPDATE SET body = excluded.body, checksum = excluded.checksum
+    WHERE body IS NOT excluded.body OR checksum IS NOT excluded.checksum"""
+# A number that a stray event claims is passed over: it would take every new saga out of its batch, for ever.
+ADD_SAGA = """INSERT INTO saga (number, saga_id, saga, plan_id, state, digest, created_at, updated_at, last_seq,
+    held_reason, checksum) VALUES (1 + max(coalesce((SELECT max(number) FROM saga), 0),
+    coalesce((SELECT max(saga) FROM event WHERE saga < 4611686018427387904), 0)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    RETURNING number"""
+ADVANCE_SAGA = """UPDATE saga SET plan_id = ?, updated_at = ?, last_seq = ?, held_reason = ?, checksum = ?
+    WHERE number = ?"""
+TURN_SAGA = """UPDATE saga SET state = ?, plan_id = ?, updated_at = ?, last_seq = ?, held_reason = ?, checksum = ?
+    WHERE number = ?"""
+HOLD_SAGA = """UPDATE saga SET saga = ?, plan_id = ?, state = ?, digest = ?, created_at = ?, updated_at = ?,
+    last_seq = ?, held_reason = ?, checksum = ? WHERE number = ?"""
+HAS_EVENT = "SELECT count(*) FROM event WHERE saga = ? AND seq = ?"
+ADD_EVENT = "INSERT INTO event (saga, seq, at, kind, body, context, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+class _SqliteRecords:
+    """What writer and reader answer alike."""
+
+    def __init__(self, path: Path, db: apsw.Connection) -> None:
+        self._path = path
+        self._db = db
+
+    def find(self, saga_id: str) -> SagaRow | None:
+        with self._snapshot() as db:
+            return _find(db, saga_id)
+
+    def load(self, saga_id: str) -> History:
+        with self._snapshot() as db:
+            row = _find(db, saga_id)
+            if row is None:
+                raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r}")
+            return chain.verified(row, [chain.RawRecord(*found) for found in db.execute(LOAD, (row.number,))])
+
+    def plan(self, plan_id: str) -> SagaPlan:
+        with self._snapshot() as db:
+            found = db.execute(PLAN, (plan_id,)).fetchone()
+        return chain.checked_plan(plan_id, None if found is None else chain.RawPlan(*found))
+
+    def counts(self) -> Counts:
+        counts = dict.fromkeys(SagaState, 0)
+        with self._snapshot() as db:
+            for state, count in db.execute(COUNTS):
+                if chain.legible(state) in counts:
+                    counts[SagaState(chain.legible(state))] = count
+        return counts
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[apsw.Connection]:
+        """One read transaction: what is read in it belongs together."""
+        with told(self._path):
+            db = self._connection()
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def _connection(self) -> apsw.Connection:
+        return self._db
+
+
+class SqliteJournal(_SqliteRecords):
+    """The writer; see `Journal` for what each method promises. `vfs` names a virtual file system, for fault tests."""
+
+    def __init__(self, path: Path, vfs: str | None = None) -> None:
+        super().__init__(path, open_writer(path, vfs))
+
+    def take_epoch(self, owner: str) -> int:
+        return self._commit(None, lambda: self._number(TAKE_EPOCH, owner))
+
+    def append(self, epoch: int, entries: Sequence[Entry]) -> Appended:
+        parts, unencodable = chain.encoded(entries)
+
+        def write() -> Appended:
+            conflicts = self._write(parts)
+            why = unencodable | conflicts
+            return Appended(self._number(END), tuple(conflicts), tuple(unencodable), why)
+
+        return self._commit(epoch, write)
+
+    def hold(self, epoch: int, saga_id: str, reason: HoldReason, detail: str, at: float) -> None:
+        event = encode_event(SagaHeld(at, reason, detail))
+        self._commit(epoch, lambda: self._hold(saga_id, event, chain.storable(held_reason(reason, detail))))
+
+    def unfinished(self, after: int | None = None, limit: int = 500) -> Page:
+        with self._snapshot() as db:
+            return _page(db.execute(UNFINISHED, (after or 0, limit + 1)), limit)
+
+    def count_unfinished(self) -> int:
+        with told(self._path):
+            return self._number(COUNT_UNFINISHED)
+
+    def checkpoint(self) -> bool:
+        with told(self._path):
+            self._db.set_busy_timeout(CHECKPOINT_MILLISECONDS)
+            try:
+                self._db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                return True
+            except apsw.BusyError:
+                return False
+            finally:
+                self._db.set_busy_timeout(BUSY_MILLISECONDS)
+
+    def close(self) -> None:
+        with suppress(JournalError):  # it was closed before, or its disk is ailing: the next writer begins with one
+            self.checkpoint()
+        self._db.close()
+
+    def _commit(self, epoch: int | None, write: Callable[[], T]) -> T:
+        """Run `write` in one transaction under this epoch, and commit it."""
+        with told(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+        end = None
+        try:
+            end = self._number(END)
+            self._fence(epoch)
+            written = write()
+            self._db.execute("COMMIT")
+            return written
+        except (EpochError, UnknownSagaError, KeyboardInterrupt, SystemExit):
+            self._roll_back()
+            raise
+        except apsw.FullError as error:
+            raise self._full(end) from error
+        except Exception as error:
+            self._roll_back()
+            why = f"{type(error).__name__}: {error}"
+            raise CommitUnknownError(
+                f"a commit to {self._path} broke off ({why}); fold again before going on"
+            ) from error
+
+    def _fence(self, epoch: int | None) -> None:
+        in_force = self._number(EPOCH)
+        if epoch not in (None, in_force):
+            raise EpochError(f"epoch {epoch} is over, {in_force} is in force in {self._path}; append nothing more")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # else SQLite has done it by itself
+            with suppress(apsw.Error):  # the commit's outcome is unknown, and its caller is told so
+                self._db.execute("ROLLBACK")
+
+    def _full(self, end: int | None) -> JournalError:
+        """What a full disk comes to, once it is seen that nothing of the batch is there."""
+        self._roll_back()
+        with suppress(apsw.Error):
+            if not self._db.in_transaction and self._number(END) == end:
+                return JournalFullError(f"no room on the disk of {self._path}; nothing was written, make room")
+        return CommitUnknownError(f"no room on the disk of {self._path}, and it could not be rolled back; fold again")
+
+    def _write(self, parts: Sequence[chain.Part]) -> dict[str, str]:
+        """Write what follows; the rest, and why it does not, by saga id."""
+        conflicts: dict[str, str] = {}
+        kept: set[str] = set()
+        for part in parts:
+            why = self._write_part(part, kept)
+            if why is not None:
+                conflicts[part.entry.saga_id] = why
+        return conflicts
+
+    def _write_part(self, part: chain.Part, kept: set[str]) -> str | None:
+        entry = part.entry
+        try:
+            row = self._extendable(entry.saga_id)
+        except CorruptionError as error:
+            return str(error)
+        why = chain.conflict(row, entry)
+        if why is not None:
+            return why
+        if part.plan is not None and part.plan.plan_id not in kept:
+            kept.add(part.plan.plan_id)
+            self._db.execute(KEEP_PLAN, (part.plan.plan_id, part.plan.body, part.plan.checksum))
+        number = self._write_row(row, chain.advanced(row, entry))
+        self._db.executemany(ADD_EVENT, [_columns(number, *numbered) for numbered in part.numbered])
+        return None
+
+    def _extendable(self, saga_id: str) -> SagaRow | None:
+        found = self._db.execute(FIND_TO_EXTEND, (saga_id,)).fetchone()
+        if found is None:
+            return None
+        *raw, complete = found
+        row = chain.checked_row(chain.RawSaga(*raw))
+        if not complete:
+            raise CorruptionError(f"saga {saga_id!r}: its records do not end with number {row.last_seq}")
+        return row
+
+    def _write_row(self, before: SagaRow | None, row: SagaRow) -> int:
+        common = (row.updated_at, row.last_seq, row.held_reason, chain.row_checksum(row))
+        if before is None:
+            born = (row.saga_id, row.saga, row.plan_id, row.state, row.digest, row.created_at)
+            return self._number(ADD_SAGA, *born, *common)
+        if row.state is before.state:
+            self._db.execute(ADVANCE_SAGA, (row.plan_id, *common, row.number))
+        else:
+            self._db.execute(TURN_SAGA, (row.state, row.plan_id, *common, row.number))
+        return row.number
+
+    def _hold(self, saga_id: str, event: Row, reason: str) -> None:
+        found = self._db.execute(FIND, (saga_id,)).fetchone()
+        if found is None:
+            raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r} to hold")
+        row = chain.salvaged(chain.RawSaga(*found))
+        if row.state.ended:
+            return
+        seq = row.last_seq + 1
+        if not self._number(HAS_EVENT, row.number, seq):  # else a damaged number sits there: the summary alone says it
+            self._db.execute(ADD_EVENT, _columns(row.number, seq, event, checksum(saga_id, seq, event)))
+            row = attrs.evolve(row, last_seq=seq)
+        row = attrs.evolve(row, state=SagaState.HELD, updated_at=float(event.at), held_reason=reason)
+        columns = (row.saga, row.plan_id, row.state, row.digest, row.created_at, row.updated_at, row.last_seq)
+        self._db.execute(HOLD_SAGA, (*columns, row.held_reason, chain.row_checksum(row), row.number))
+
+    def _number(self, statement: str, *given: str | float | None) -> int:
+        return int(self._db.execute(statement, given).get)
+
+
+class SqliteReader(_SqliteRecords):
+    """A reader; see `JournalReader` for what each method promises."""
+
+    def __init__(self, path: Path, vfs: str | None = None) -> None:
+        db, self._immutable = open_reader(path, vfs)
+        super().__init__(path, db)
+        self._vfs = vfs
+
+    def list(
+        self,
+        *,
+        state: SagaState | None = None,
+        saga: str | None = None,
+        since: float | None = None,
+        limit: int = 100,
+        after: int | None = None,
+    ) -> Page:
+        wanted = {"state = ?": state, "saga = ?": saga, "created_at >= ?": since, "number < ?": after}
+        given = {term: value for term, value in wanted.items() if value is not None}
+        where = f"WHERE {' AND '.join(given)}" if given else ""
+        statement = f"SELECT {RAW_SAGA} FROM saga {where} ORDER BY number DESC LIMIT ?"
+        with self._snapshot() as db:
+            return _page(db.execute(statement, (*given.values(), limit + 1)), limit)
+
+    def tail(self, after_position: int, limit: int = 500) -> Tail:
+        with self._snapshot() as db:
+            return [_tailed(found) for found in db.execute(TAIL, (after_position, limit))]
+
+    def end_position(self) -> int:
+        with self._snapshot() as db:
+            return int(db.execute(END).get)
+
+    def epoch(self) -> int:
+        with self._snapshot() as db:
+            return int(db.execute(EPOCH).get)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _connection(self) -> apsw.Connection:
+        if self._immutable:
+            self._db.close()
+            self._db, self._immutable = open_reader(self._path, self._vfs)
+        return self._db
+
+
+def _find(db: apsw.Connection, saga_id: str) -> SagaRow | None:
+    found = db.execute(FIND, (saga_id,)).fetchone()
+    return None if found is None else chain.checked_row(chain.RawSaga(*found))
+
+
+def _page(found: apsw.Cursor, limit: int) -> Page:
+    return chain.page([chain.RawSaga(*columns) for columns in found], limit)
+
+
+def _columns(number: int, seq: int, row: Row, check: int) -> Columns:
+    return number, seq, row.at, row.kind, row.body, row.context, check
+
+
+def _tailed(columns: Columns) -> Tailed:
+    *event, saga_id, saga = columns
+    raw = chain.RawRecord(*event)
+    seq = raw.seq if isinstance(raw.seq, int) else 0
+    try:
+        read, flaw = chain.checked(chain.legible(saga_id), seq, raw), None
+    except CorruptionError as error:
+        read, flaw = None, str(error)
+    return Tailed(raw.position, chain.legible(saga_id), chain.legible(saga), seq, read, flaw)

@@ -1,0 +1,226 @@
+"""A journal's SQLite file: made, recognised and opened. Nothing is written to a file that is not a journal.
+
+The write-ahead log and its index stay beside the file when it is closed (empty), so that a reader finds them and makes
+nothing of its own, and so that a folder in which one may not write can be read from.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import apsw
+
+from saga_actors.errors import CorruptionError, JournalError, SchemaError
+
+APPLICATION_ID = 0x53414741  # "SAGA"
+VERSION = 1
+BUSY_MILLISECONDS = 5_000
+
+PRAGMAS: dict[str, str | int] = {
+    "busy_timeout": BUSY_MILLISECONDS,
+    "journal_mode": "wal",
+    "synchronous": 2,  # FULL: a commit is durable when it returns
+    "wal_autocheckpoint": 1_000,
+    "journal_size_limit": 16 * 1024 * 1024,
+    "mmap_size": 0,  # with a map, a failing disk is a SIGBUS and no error
+    "cell_size_check": 1,
+    "trusted_schema": 0,
+}
+READER_PRAGMAS: dict[str, str | int] = {"busy_timeout": BUSY_MILLISECONDS, "mmap_size": 0, "trusted_schema": 0}
+
+SCHEMA = (
+    "CREATE TABLE owner (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, owner TEXT NOT NULL)",
+    "INSERT INTO owner (id, epoch, owner) VALUES (1, 0, '')",
+    "CREATE TABLE plan (plan_id TEXT PRIMARY KEY, body BLOB NOT NULL, checksum INTEGER NOT NULL)",
+    """CREATE TABLE saga (
+        number INTEGER PRIMARY KEY, saga_id TEXT NOT NULL UNIQUE, saga TEXT NOT NULL, plan_id TEXT NOT NULL,
+        state TEXT NOT NULL, digest TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
+        last_seq INTEGER NOT NULL, held_reason TEXT, checksum INTEGER NOT NULL)""",
+    "CREATE INDEX saga_by_state ON saga (state)",
+    """CREATE INDEX saga_unfinished ON saga (number)
+        WHERE state NOT IN ('completed', 'compensated', 'fatal', 'held')""",
+    """CREATE TABLE event (
+        position INTEGER PRIMARY KEY AUTOINCREMENT, saga INTEGER NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL,
+        kind TEXT NOT NULL, body BLOB NOT NULL, context BLOB, checksum INTEGER NOT NULL, UNIQUE (saga, seq))""",
+    """CREATE VIEW history AS
+        SELECT saga.saga_id, event.seq, strftime('%Y-%m-%d %H:%M:%f', event.at, 'unixepoch') AS at, event.kind,
+               CAST(event.body AS TEXT) AS body, CAST(event.context AS TEXT) AS context, event.position
+        FROM event JOIN saga ON saga.number = event.saga""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """What SQLite raises, in the words of the journal."""
+    try:
+        yield
+    except apsw.NotADBError as error:
+        raise SchemaError(f"{path} is no SQLite file ({error}); expected a journal, or a new path") from error
+    except apsw.CorruptError as error:
+        raise CorruptionError(f"the journal {path} is damaged ({error}); restore it from a copy") from error
+    except (apsw.Error, UnicodeError) as error:
+        raise JournalError(f"the journal {path} could not be used ({type(error).__name__}: {error})") from error
+
+
+def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """Open the journal for its one writer, making it (0600, whatever the umask) if there is none."""
+    _require_folder(path)
+    if not _made(path):
+        _require_file(path, os.R_OK | os.W_OK)
+        if path.stat().st_size:
+            _recognise(path, vfs)
+    with told(path):
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        try:
+            _set(db, PRAGMAS, path)
+            _keep_log(db, path)
+            _make_schema(db, path)
+        except BaseException:
+            db.close(True)
+            raise
+    return db
+
+
+def open_reader(path: Path, vfs: str | None = None) -> tuple[apsw.Connection, bool]:
+    """Open an existing journal read-only; the flag says that it was opened as if nobody could write it meanwhile.
+
+    That is so when the log's files are missing (a copy, say) and may not be made here; open it anew for each answer.
+    """
+    _require_file(path, os.R_OK)
+    with told(path):
+        try:
+            return _read_only(path, str(path), apsw.SQLITE_OPEN_READONLY, vfs), False
+        except (apsw.ReadOnlyError, apsw.CantOpenError):
+            log = Path(f"{path}-wal")
+            if log.exists() and log.stat().st_size:
+                raise
+        uri = f"file:{quote(str(path))}?immutable=1"
+        return _read_only(path, uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs), True
+
+
+def _read_only(path: Path, name: str, flags: int, vfs: str | None) -> apsw.Connection:
+    db = apsw.Connection(name, flags=flags, vfs=vfs)
+    try:
+        _set(db, READER_PRAGMAS, path)
+        if not _is_journal(db, path):
+            raise JournalError(f"there is no journal in {path} yet: the file is empty; start its node, and ask again")
+    except BaseException:
+        db.close(True)
+        raise
+    return db
+
+
+def _require_folder(path: Path) -> None:
+    folder = path.parent
+    if not os.path.exists(folder):
+        raise JournalError(f"the journal {path} cannot be made: there is no folder {folder}; make it first")
+    if not os.path.isdir(folder):
+        raise JournalError(f"the journal {path} cannot be made: {folder} is no folder; name a file in a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise JournalError(f"the journal {path} cannot be written: no right to write in {folder}; allow it, or move it")
+
+
+def _made(path: Path) -> bool:
+    """Whether this call made the file."""
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise JournalError(f"the journal {path} cannot be made ({error}); expected a path for a new file") from error
+    try:
+        os.fchmod(file, 0o600)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    _sync_folder(path.parent)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _require_file(path: Path, rights: int) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise JournalError(f"there is no journal at {path}; check the path, or start its node first") from None
+    except OSError as error:
+        raise JournalError(f"the journal {path} cannot be reached ({error}); check the path") from error
+    if not stat.S_ISREG(mode):
+        raise JournalError(f"the journal {path} is no regular file; name another")
+    if not os.access(path, rights):
+        wanted = "written" if rights & os.W_OK else "read"
+        raise JournalError(f"the journal {path} cannot be {wanted}: its mode is {stat.filemode(mode)}; allow it")
+
+
+def _recognise(path: Path, vfs: str | None) -> None:
+    """Raise SchemaError if the file is not ours to write to; looks without writing."""
+    with told(path):
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+        try:
+            _is_journal(db, path)
+        finally:
+            db.close(True)
+
+
+def _is_journal(db: apsw.Connection, path: Path) -> bool:
+    """True for a journal of this version, False for an empty database; raises SchemaError for anything else."""
+    application_id = db.execute("PRAGMA application_id").get
+    version = db.execute("PRAGMA user_version").get
+    if application_id == APPLICATION_ID:
+        if version != VERSION:
+            raise SchemaError(
+                f"{path} has journal version {version}, expected {VERSION}; use the release that wrote it, or a later"
+            )
+        return True
+    if application_id or db.execute("SELECT count(*) FROM sqlite_schema").get:
+        raise SchemaError(
+            f"{path} is a database of something else (application id {application_id}, expected {APPLICATION_ID}); "
+            "name another file for the journal"
+        )
+    return False
+
+
+def _set(db: apsw.Connection, pragmas: dict[str, str | int], path: Path) -> None:
+    for name, value in pragmas.items():
+        db.execute(f"PRAGMA {name} = {value}").fetchall()
+        read = db.execute(f"PRAGMA {name}").get
+        if read != value:
+            raise JournalError(f"the journal {path} has {name} = {read!r}, expected {value!r}; put it on a local disk")
+
+
+def _keep_log(db: apsw.Connection, path: Path) -> None:
+    kept = ctypes.c_int(1)
+    db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(kept))
+    read = ctypes.c_int(-1)
+    db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(read))
+    if read.value != 1:
+        raise JournalError(f"the journal {path} does not keep its log; this build of SQLite cannot be used")
+
+
+def _make_schema(db: apsw.Connection, path: Path) -> None:
+    """All of it or nothing: what a crash leaves half made is an empty database."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if not _is_journal(db, path):
+            for statement in SCHEMA:
+                db.execute(statement).fetchall()
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

@@ -1,0 +1,232 @@
+"""The messages by which code that lives among actors uses saga_actors: what one sends, and what comes back.
+
+Send them to `node.supervisor` (all of them) or `node.status_actor` (`GetStatus`, `ListSagas`, `GetHistory`); the answer
+carries the correlation id of its question. Every message is harmless when lost, doubled or late: ids of sagas are made
+before the first send, so asking again is safe.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, cast
+
+import attrs
+
+from saga_actors.definition import Saga
+from saga_actors.errors import SagaIdError
+from saga_actors.events import Event
+from saga_actors.journal.codec import decode_context, digest_of, encode_context
+from saga_actors.outcomes import C, Outcome, SagaState, SagaStatus
+
+ID_LENGTH = 200
+"""The most characters of a saga id."""
+
+
+def new_id() -> str:
+    """A fresh id for a saga or a question."""
+    return uuid.uuid4().hex
+
+
+def checked_id(saga_id: object) -> str:
+    """`saga_id` if it can be one; `SagaIdError` if it is empty, too long or has control characters."""
+    if not isinstance(saga_id, str):
+        raise SagaIdError(f"saga_id is {saga_id!r}; expected a str of 1 to {ID_LENGTH} characters")
+    if not 1 <= len(saga_id) <= ID_LENGTH:
+        raise SagaIdError(f"saga_id has {len(saga_id)} characters; expected 1 to {ID_LENGTH}")
+    if not saga_id.isprintable():
+        raise SagaIdError(f"saga_id is {saga_id!r}; expected no control characters or line breaks")
+    return saga_id
+
+
+@attrs.frozen(kw_only=True)
+class _Start:
+    correlation_id: str
+    saga_id: str
+    saga: str
+    fingerprint: str
+    digest: str
+    context: bytes = attrs.field(repr=False)
+    deadline: float | None = None
+
+    @classmethod
+    def _fields(
+        cls, saga: type[Saga[C]], context: C, saga_id: str | None, deadline: datetime | None, limit: int
+    ) -> dict[str, Any]:
+        definition = saga.definition
+        encoded = encode_context(context, definition.context_type, limit=limit)
+        return {
+            "correlation_id": new_id(),
+            "saga_id": new_id() if saga_id is None else checked_id(saga_id),
+            "saga": definition.name,
+            "fingerprint": definition.plan.fingerprint,
+            "digest": digest_of(encoded),
+            "context": encoded,
+            "deadline": None if deadline is None else deadline.timestamp(),
+        }
+
+
+@attrs.frozen(kw_only=True)
+class RunSaga(_Start):
+    """Start a saga, and answer when it ends: `SagaEnded`, `SagaIsHeld` or `Refused`."""
+
+    @classmethod
+    def of(
+        cls,
+        saga: type[Saga[C]],
+        context: C,
+        *,
+        saga_id: str | None = None,
+        deadline: datetime | None = None,
+        limit: int = 1_000_000,
+    ) -> RunSaga:
+        """The message that runs `saga` with `context`; `ContextError` if the context cannot be stored."""
+        return cls(**cls._fields(saga, context, saga_id, deadline, limit))
+
+
+@attrs.frozen(kw_only=True)
+class StartSaga(_Start):
+    """Start a saga, and answer once it is durably accepted: `SagaStarted` or `Refused`."""
+
+    @classmethod
+    def of(
+        cls,
+        saga: type[Saga[C]],
+        context: C,
+        *,
+        saga_id: str | None = None,
+        deadline: datetime | None = None,
+        limit: int = 1_000_000,
+    ) -> StartSaga:
+        """The message that starts `saga` with `context`; `ContextError` if the context cannot be stored."""
+        return cls(**cls._fields(saga, context, saga_id, deadline, limit))
+
+
+@attrs.frozen
+class AwaitSaga:
+    """Answer when this saga ends: `SagaEnded`, `SagaIsHeld` or `Refused`."""
+
+    correlation_id: str
+    saga_id: str
+
+
+@attrs.frozen
+class GetStatus:
+    """Answered by `StatusIs`, or `Refused` if there is no such saga."""
+
+    correlation_id: str
+    saga_id: str
+
+
+@attrs.frozen
+class GetHistory:
+    """Answered by `HistoryIs`, or `Refused` if there is no such saga."""
+
+    correlation_id: str
+    saga_id: str
+
+
+@attrs.frozen
+class ListSagas:
+    """Answered by `SagasAre`, newest first; `after` is the `next_page` of the page before."""
+
+    correlation_id: str
+    state: SagaState | None = None
+    saga: str | None = None
+    limit: int = 100
+    after: int | None = None
+
+
+@attrs.frozen
+class SagaStarted:
+    """The saga is durably accepted."""
+
+    correlation_id: str
+    saga_id: str
+
+
+@attrs.frozen
+class SagaEnded:
+    """The saga has ended; `encoded` is its outcome, with the context still in bytes."""
+
+    correlation_id: str
+    saga_id: str
+    encoded: Outcome[bytes] = attrs.field(repr=False)
+
+    def outcome(self, saga: type[Saga[C]]) -> Outcome[C]:
+        """The outcome, with its context decoded as that of `saga`."""
+        return decoded_outcome(self.encoded, saga.definition.context_type)
+
+
+@attrs.frozen
+class SagaIsHeld:
+    """The saga is parked for an operator."""
+
+    correlation_id: str
+    saga_id: str
+    reason: str
+
+
+@attrs.frozen
+class StatusIs:
+    """How a saga stands."""
+
+    correlation_id: str
+    status: SagaStatus
+
+
+@attrs.frozen
+class HistoryIs:
+    """The events of a saga, in order."""
+
+    correlation_id: str
+    saga_id: str
+    events: tuple[Event, ...] = attrs.field(repr=False)
+
+
+@attrs.frozen
+class ListedSaga:
+    """One line of a list; times are aware UTC."""
+
+    saga_id: str
+    saga: str
+    state: SagaState
+    created_at: datetime
+    updated_at: datetime
+    held_reason: str | None = None
+
+
+@attrs.frozen
+class SagasAre:
+    """One page of a list; `next_page` is None on the last."""
+
+    correlation_id: str
+    sagas: tuple[ListedSaga, ...]
+    next_page: int | None = None
+
+
+@attrs.frozen
+class Refused:
+    """The question was not taken; nothing was changed. `code` is one of those in `Refusal`."""
+
+    correlation_id: str
+    code: str
+    message: str
+
+
+class Refusal:
+    """The codes of `Refused`."""
+
+    NOT_SERVED = "not_served"
+    MISMATCH = "definition_mismatch"
+    ID_TAKEN = "id_taken"
+    UNKNOWN_SAGA = "unknown_saga"
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+    BAD_REQUEST = "bad_request"
+    CORRUPT = "corrupt"
+
+
+def decoded_outcome(encoded: Outcome[bytes], context_type: Any) -> Outcome[Any]:
+    """The same outcome, with its context decoded."""
+    return cast("Outcome[Any]", attrs.evolve(encoded, context=decode_context(encoded.context, context_type)))

@@ -1,0 +1,71 @@
+"""What a step can ask about the attempt that runs it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Literal
+
+import attrs
+
+from saga_actors.errors import SagaActorsError
+from saga_actors.events import Phase
+
+_EFFECTS = uuid.UUID("0a4c41bb-35b1-54ad-8f4d-3f5b3a6a8c2e")  # for ever: another one would be another key per effect
+
+
+@attrs.frozen
+class StepContext:
+    """One attempt, seen from inside.
+
+    `idempotency_key` is the same for all attempts of this effect, also after a crash or a restart; give it to whatever
+    can be asked twice. In a compensation, `undoes_key` is the key that its step had, and `outcome` says whether that
+    step is known to have happened. `attempt` counts from 1; `deadline` is when this one times out, in aware UTC.
+    """
+
+    saga_id: str
+    saga: str
+    step: str
+    phase: Phase
+    attempt: int
+    idempotency_key: str
+    undoes_key: str | None
+    outcome: Literal["completed", "unknown"] | None
+    deadline: datetime
+
+
+def idempotency_key(saga_id: str, step: str, phase: Phase) -> str:
+    """The name of one effect: a UUID (36 characters) over the saga's id, the step and the way it goes.
+
+    Every attempt of it has the same key, in whichever process; its compensation has another, and so has every other
+    saga id. UUID version 5 (RFC 9562), because some gateways take nothing else.
+    """
+    return str(uuid.uuid5(_EFFECTS, json.dumps([saga_id, step, phase])))
+
+
+_running: ContextVar[StepContext] = ContextVar("saga_actors_running_step")
+
+
+def current_step() -> StepContext:
+    """The attempt that the caller is part of; raises SagaActorsError outside a step."""
+    try:
+        return _running.get()
+    except LookupError:
+        raise SagaActorsError(
+            "current_step() was called outside a step; call it in the step's or the compensation's own thread or task "
+            "(a thread of your own sees it when it runs in contextvars.copy_context())"
+        ) from None
+
+
+@contextmanager
+def running_step(context: StepContext) -> Iterator[None]:
+    """Make `context` the current step of this thread or task while the block runs."""
+    token = _running.set(context)
+    try:
+        yield
+    finally:
+        _running.reset(token)
