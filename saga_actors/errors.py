@@ -39,8 +39,8 @@ class SagaTimeoutError(SagaActorsError):
         self.saga_id = saga_id
 
 
-class SagaInterruptedError(SagaActorsError, KeyboardInterrupt):
-    """Ctrl-C ended the wait, not the saga; its id is in `saga_id`."""
+class SagaInterruptedError(KeyboardInterrupt):
+    """Ctrl-C ended the wait, not the saga; its id is in `saga_id`. Like any Ctrl-C it is no `Exception`."""
 
     def __init__(self, message: str, saga_id: str) -> None:
         super().__init__(message)

@@ -151,6 +151,7 @@ class SagaEnded:
 
     correlation_id: str
     saga_id: str
+    saga: str
     encoded: Outcome[bytes] = attrs.field(repr=False)
 
     def outcome(self, saga: type[Saga[C]]) -> Outcome[C]:

@@ -123,7 +123,7 @@ class Translator:
     def translate(
         self, found: Tailed, wanted: Container[EventName] = EVERYTHING, *, repeated: bool = False
     ) -> TelemetryEvent | None:
-        """What is told of this event; None if nothing is, or it is not wanted. JournalError: not to be found out now."""
+        """What is told of this event, if anything, and if it is wanted; JournalError if that cannot be known now."""
         event = found.event
         if event is None:
             return None

@@ -408,5 +408,5 @@ def waiting_of(decided: Decided) -> Waiting:
 def ending(correlation_id: str, decided: Decided) -> SagaEnded | SagaIsHeld:
     """The answer to whoever waited for a saga that has ended or is held."""
     if decided.outcome is not None:
-        return SagaEnded(correlation_id, decided.saga_id, decided.outcome)
+        return SagaEnded(correlation_id, decided.saga_id, decided.plan.saga, decided.outcome)
     return SagaIsHeld(correlation_id, decided.saga_id, decided.held_reason or "")

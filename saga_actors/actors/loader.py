@@ -120,7 +120,7 @@ def _missing(source: Source, module: ModuleType) -> str:
     here = [value.definition.name for value in vars(module).values() if _is_saga_of(value, module)]
     file = getattr(module, "__file__", None)
     return (
-        f"the module {source.module} ({file}) has no saga of the name {source.saga}; it has {', '.join(here) or 'none'}. "
+        f"the module {source.module} ({file}) has no saga named {source.saga}; it has {', '.join(here) or 'none'}. "
         "If that is another file than yours, give yours another name; if you renamed the saga, restart the node"
     )
 

@@ -181,7 +181,7 @@ class Reception:
         outcome = outcome_of(execution)
         if outcome is None:
             raise _Refusing(Refusal.CORRUPT, f"saga {saga_id!r} is {execution.state}, though its summary says it ended")
-        return SagaEnded(correlation_id, saga_id, outcome)
+        return SagaEnded(correlation_id, saga_id, execution.plan.saga, outcome)
 
     def _row(self, saga_id: str) -> Any:
         try:

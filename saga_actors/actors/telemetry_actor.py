@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -118,9 +119,10 @@ class Tail:
         self._marks: deque[tuple[int, Place]] = deque()
         self._saved_at = float("-inf")
         self._batch = FEW
+        self._is_young = True
         with contextlib.suppress(JournalError):
             self._open()
-            self._repeated_until = self._reading.end_position()
+        self._is_young = False
 
     @property
     def position(self) -> int:
@@ -133,7 +135,7 @@ class Tail:
             self._open()
             return self._read(self._clock() + seconds)
         except JournalError as error:
-            if self._throttle.allows(type(error)):
+            if self._throttle.allows(type(error).__name__):
                 _log().warning("telemetry waits: %s", error)
             return False
 
@@ -160,11 +162,21 @@ class Tail:
         if self._reader is not None:
             return
         reader = self._open_journal()
+        try:
+            self._place = self._found_place(reader)
+            if self._is_young or self._place.position:  # else the journal was made since, and nobody was told of it
+                self._repeated_until = reader.end_position()
+        except JournalError:
+            reader.close()
+            raise
+        self._reader, self._translator = reader, Translator(reader)
+
+    def _found_place(self, reader: JournalReader) -> Place:
         place = self._cursor.read()
         if place.position and not place.is_in(reader):
-            _log().warning("the cursor is of another journal; all events of this one are told")
-            place = Place()
-        self._reader, self._place, self._translator = reader, place, Translator(reader)
+            _log().warning("%s is of another journal; all events of this one are told", self._cursor.path)
+            return Place()
+        return place
 
     def _read(self, until: float) -> bool:
         wanted = self._listeners.wanted
@@ -176,7 +188,8 @@ class Tail:
             for one in found:
                 self._tell(one, wanted)
                 self._place = Place(one.position, one.saga_id, one.seq)
-            self._mark()
+            if found:
+                self._mark()
             now = self._clock()
             self._batch = min(MANY, asked * 2) if now - begun < SLICE / 4 else max(1, asked // 2)
             if len(found) < asked:
@@ -208,7 +221,7 @@ class Tail:
         except JournalError:
             raise
         except Exception as error:  # one saga that nobody can make sense of must not silence the others
-            if self._throttle.allows(type(error)):
+            if self._throttle.allows(type(error).__name__):
                 _log().exception("event %d of saga %r is told to nobody", found.seq, found.saga_id)
             return None
 
@@ -246,6 +259,7 @@ class TelemetryActor(Child):
         if self._tail is not None:
             return
         _log_here()
+        _settle_in(spec)
         folder = os.environ.get(FOLDER_VARIABLE) or NodeFolder.of(spec.journal_url).path
         listeners = Listeners.named(spec.telemetry)
         self._tail = Tail(lambda: open_reader(spec.journal_url), CursorFile(Path(folder) / CURSOR_FILE), listeners)
@@ -257,6 +271,13 @@ class TelemetryActor(Child):
         is_more = self._tail.read()
         self._tail.save()
         self.wake_in(BREATH if is_more else POLL)
+
+
+def _settle_in(spec: NodeSpec) -> None:
+    """Be where the users' modules expect to be."""
+    sys.path += [entry for entry in dict.fromkeys(spec.sys_path) if entry and entry not in sys.path]
+    with contextlib.suppress(OSError):  # it was there when the life began
+        os.chdir(spec.cwd)
 
 
 def _log_here() -> None:

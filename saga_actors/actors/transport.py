@@ -39,6 +39,7 @@ _RETRY_SECONDS = 0.2
 _ANSWER_SECONDS = 2.0
 _NOT_FOR_CALLERS = {"Admin Port", "Admin Routing", "Convention Address.IPv4", "Outbound Only", "Process Startup Method"}
 
+_OnDone = Callable[[bool], None]
 _logger = logging.getLogger("saga_actors.transport")
 
 
@@ -140,9 +141,7 @@ class SealedTransport(_Copied):  # type: ignore[misc]
 
     def interrupt_wait(self, *args: Any, **kwargs: Any) -> None:
         if not self._is_closed:
-            with contextlib.suppress(
-                OSError
-            ):  # out of descriptors; it may run in a signal handler, which must not raise
+            with contextlib.suppress(OSError):  # it may run in a signal handler
                 super().interrupt_wait(*args, **kwargs)
 
     def _scheduleTransmitActual(self, intent: Any, has_exclusive_flag: bool = False) -> None:
@@ -222,12 +221,7 @@ class ClientTransport(SealedTransport):
         super().__init__(_tcp.ExternalTransportCopy(), None, False, False)
 
     def transmit(
-        self,
-        address: ActorAddress,
-        message: object,
-        packet: memoryview,
-        patience: float,
-        on_done: Callable[[bool], None],
+        self, address: ActorAddress, message: object, packet: memoryview, patience: float, on_done: _OnDone
     ) -> None:
         """Send a message as its packet, and say whether its receipt was acknowledged within `patience` seconds."""
         intent = TransmitIntent(

@@ -79,7 +79,7 @@ class StepWorker(Child):
         self._tell_news(runner)
 
     def woken(self) -> None:
-        """Send again what may be lost; only a part of it while nothing is heard of the supervisor (it may be stopped)."""
+        """Send again what may be lost; only a part of it while the supervisor is not heard of, for it may be stopped."""
         if self._runner is None:
             return
         self._tell_news(self._runner, confirm=True)
