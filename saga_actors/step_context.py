@@ -38,13 +38,13 @@ class StepContext:
     deadline: datetime
 
 
-def idempotency_key(saga_id: str, step: str, phase: Phase) -> str:
-    """The name of one effect: a UUID (36 characters) over the saga's id, the step and the way it goes.
+def idempotency_key(saga: str, saga_id: str, step: str, phase: Phase) -> str:
+    """The name of one effect: a UUID (36 characters) over the saga's name and id, the step and the way it goes.
 
     Every attempt of it has the same key, in whichever process; its compensation has another, and so has every other
     saga id. UUID version 5 (RFC 9562), because some gateways take nothing else.
     """
-    return str(uuid.uuid5(_EFFECTS, json.dumps([saga_id, step, phase])))
+    return str(uuid.uuid5(_EFFECTS, json.dumps([saga, saga_id, step, phase])))
 
 
 _running: ContextVar[StepContext] = ContextVar("saga_actors_running_step")

@@ -90,8 +90,8 @@ class Attempt:
             step=key.step,
             phase=key.phase,
             attempt=key.attempt,
-            idempotency_key=idempotency_key(key.saga_id, key.step, key.phase),
-            undoes_key=idempotency_key(key.saga_id, key.step, Phase.EXECUTE) if undo else None,
+            idempotency_key=idempotency_key(self.order.saga, key.saga_id, key.step, key.phase),
+            undoes_key=idempotency_key(self.order.saga, key.saga_id, key.step, Phase.EXECUTE) if undo else None,
             outcome=cast(Literal["completed", "unknown"] | None, self.order.outcome) if undo else None,
             deadline=datetime.now(UTC) + timedelta(seconds=self.order.timeout),
         )

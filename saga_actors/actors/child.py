@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -14,6 +15,10 @@ from thespian.actors import Actor, ActorExitRequest, WakeupMessage
 
 from saga_actors.actors.lifecycle import Ping, Pong
 from saga_actors.actors.protocol import Address, Born
+from saga_actors.node import log_to_stderr
+
+SOON = 0.002
+"""The shortest time to be woken in, in seconds: Thespian reads no messages while a timer has run out already."""
 
 BROKEN = 70
 """The exit code of a child that met an exception it does not know; the root replaces it."""
@@ -25,6 +30,7 @@ class Child(Actor):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._wakes: list[float] = []
+        log_here()
 
     def receiveMessage(self, message: Any, sender: Address) -> Any:
         """Answer a ping, let time pass, or take what came."""
@@ -58,6 +64,7 @@ class Child(Actor):  # type: ignore[misc]
 
     def wake_in(self, seconds: float) -> None:
         """Have `woken` called in so many seconds at the latest; Thespian's timers are costly, so few are set."""
+        seconds = max(SOON, seconds)
         at = time.monotonic() + seconds
         if all(wake > at for wake in self._wakes):
             self._wakes.append(at)
@@ -67,3 +74,14 @@ class Child(Actor):  # type: ignore[misc]
     def born(role: str, number: int) -> Born:
         """What a child says when it serves."""
         return Born(role, number, os.getpid(), psutil.Process().create_time())
+
+
+def log_here() -> None:
+    """Log to node.log directly.
+
+    Thespian sends records to a process of its own, on whichever thread they were made; and its root logger takes no
+    handler, so that a user's module that sets up logging could not be imported.
+    """
+    logging.root = logging.Logger.root = logging.RootLogger(logging.WARNING)
+    logging.Logger.manager = logging.Manager(logging.root)
+    log_to_stderr()

@@ -46,8 +46,6 @@ from saga_actors.journal.port import Journal, held_reason
 from saga_actors.messages import Refusal, Refused, SagaEnded, SagaIsHeld
 from saga_actors.outcomes import SagaState
 
-log = logging.getLogger("saga_actors.supervisor")
-
 TELL_TELEMETRY = 0.05
 """Seconds between two hints to telemetry that there is something new."""
 
@@ -97,6 +95,7 @@ class Engine:
         self._timers: list[tuple[float, str]] = []
         self._drain_until: float | None = None
         self._full_until = 0.0
+        self._without_room: set[str] = set()
         self._position, self._told = position, 0
         self._told_at = 0.0
         self._served: frozenset[str] = frozenset()
@@ -117,6 +116,7 @@ class Engine:
         now = self.clock()
         self._fire_timers(now)
         self._recovery.go_on()
+        self._try_for_room(now)
         self.out += self.team.overdue(now)
         linger = self.limits.linger
         if linger is not None and self._drain_until is None and self.clients.alone_for(now) > linger:
@@ -227,7 +227,7 @@ class Engine:
             heapq.heappush(self._timers, (decided.wakes_at, saga_id))
 
     def _restart(self, saga_id: str, crash: SagaCrashedError) -> None:
-        log.error("the actor of saga %r raised: %s; it is restarted from the journal", saga_id, crash)
+        log().error("the actor of saga %r raised: %s; it is restarted from the journal", saga_id, crash)
         too_often = self.sagas.crashed(saga_id)
         self.withdraw(saga_id)
         if too_often:
@@ -246,7 +246,7 @@ class Engine:
 
     def hold(self, saga_id: str, reason: HoldReason, detail: str) -> None:
         """Park a saga that cannot decide for itself any more, and tell whoever waits for it."""
-        log.error("saga %r is held (%s): %s", saga_id, reason, detail)
+        log().error("saga %r is held (%s): %s", saga_id, reason, detail)
         self.journal.hold(self.epoch, saga_id, reason, detail, self.clock())
         self.withdraw(saga_id)
         self.unfinished = self.journal.count_unfinished()
@@ -305,7 +305,7 @@ class Engine:
         appended = self.journal.append(self.epoch, entries)
         self._position = appended.position
         for saga_id, why in appended.why.items():
-            log.error("saga %r was left out of a commit: %s", saga_id, why)
+            log().error("saga %r was left out of a commit: %s", saga_id, why)
             self._left_out(saga_id, why)
         for saga_id, events in turn.events.items():
             tracked = self._tracked_now(saga_id)
@@ -328,8 +328,8 @@ class Engine:
             self._refuse_start(saga_id, Refusal.BAD_REQUEST, why)
 
     def _give_up_turn(self, full: JournalFullError) -> None:
-        """Nothing was written for want of room: fold the sagas of this turn again, and try again in a while."""
-        log.error("%s: no saga is started, and those that run wait", full)
+        """Nothing was written for want of room: the sagas of this turn are folded again in a while."""
+        log().error("%s: no saga is started, and those that run wait", full)
         self._full_until = self.clock() + FULL_RETRY
         for saga_id in list(self.turn.events):
             accepted = self._tracked_now(saga_id).durable == 0
@@ -337,18 +337,24 @@ class Engine:
             if accepted:
                 self._refuse_start(saga_id, Refusal.OVERLOADED, f"{full}; nothing was accepted, try again later")
             else:
-                self.restore(saga_id)
-        self.turn = Turn()
+                self._without_room.add(saga_id)
+
+    def _try_for_room(self, now: float) -> None:
+        if self._without_room and now >= self._full_until:
+            again, self._without_room = self._without_room, set()
+            for saga_id in again:
+                if self.sagas.get(saga_id) is None:
+                    self.restore(saga_id)
 
     def _refuse_start(self, saga_id: str, code: str, why: str) -> None:
-        for waiter in self.clients.waiting_for(saga_id):
+        for waiter in [*self.clients.waiting_for(saga_id), *self.turn.disappointed.pop(saga_id, [])]:
             self.clients.answer(waiter.peer, Refused(waiter.correlation_id, code, why))
 
     def _release(self) -> None:
         receipts = {worker: [serial for serial, _ in given] for worker, given in self.turn.receipts.items()}
         self.out += self.team.tell(self.turn.orders, receipts, self.clock())
-        for _, peer, answer in self.turn.answers:
-            self.clients.answer(peer, answer)
+        for _, waiter, answer in self.turn.answers:
+            self.clients.answer(waiter.peer, answer)
         for saga_id, decided in self.turn.decided.items():
             if decided.state.ended or decided.state is SagaState.HELD:
                 self._let_go(saga_id, decided)
@@ -369,7 +375,7 @@ class Engine:
     def drain(self, seconds: float) -> None:
         """Begin no more attempts, wait so many seconds at most for those in flight, and end."""
         if self._drain_until is None:
-            log.info("draining for at most %.1f s", seconds)
+            log().info("draining for at most %.1f s", seconds)
             self._drain_until = self.clock() + seconds
 
     def _finish_draining(self) -> None:
@@ -410,3 +416,8 @@ def ending(correlation_id: str, decided: Decided) -> SagaEnded | SagaIsHeld:
     if decided.outcome is not None:
         return SagaEnded(correlation_id, decided.saga_id, decided.plan.saga, decided.outcome)
     return SagaIsHeld(correlation_id, decided.saga_id, decided.held_reason or "")
+
+
+def log() -> logging.Logger:
+    """Looked up each time, for a child replaces all loggers when it is born."""
+    return logging.getLogger("saga_actors.supervisor")

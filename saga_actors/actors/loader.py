@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 import threading
 from collections import deque
@@ -13,11 +12,10 @@ from types import ModuleType
 from typing import Any
 
 from saga_actors.actors.protocol import LoadFailure, Source
+from saga_actors.actors.threads import log
 from saga_actors.definition import Definition, Saga, loading_for_node, saga_named
 from saga_actors.errors import NestedCoordinatorError
 from saga_actors.plan import SagaPlan
-
-log = logging.getLogger("saga_actors.worker")
 
 NESTED, IMPORT = "nested", "import"
 _GUARD = "if __name__ == '__main__':"
@@ -95,7 +93,7 @@ class Loader:
     def _failed(self, source: Source, error: BaseException) -> LoadFailure:
         failure = _failure(source, error)
         shown = None if isinstance(error, _NoSuchSagaError) else error
-        log.warning("the saga %s cannot be served: %s", source.saga, failure.message, exc_info=shown)
+        log().warning("the saga %s cannot be served: %s", source.saga, failure.message, exc_info=shown)
         return failure
 
 

@@ -20,8 +20,8 @@ from saga_actors.actors import process
 from saga_actors.actors.transport import ClientTransport, port_of
 from saga_actors.errors import NodeUnreachableError, OverloadedError
 
-MAX_IN_FLIGHT = 16
-"""Unacknowledged letters to all addresses together; at 20 Thespian would make the thread sleep."""
+MAX_IN_FLIGHT = 200
+"""Unacknowledged letters, one per address; each has a connection."""
 MAX_WAITING = 10_000
 FLUSH_SECONDS = 1.0
 _JOIN_SECONDS = 5.0

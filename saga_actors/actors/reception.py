@@ -32,8 +32,6 @@ from saga_actors.status import outcome_of
 if TYPE_CHECKING:
     from saga_actors.actors.engine import Engine
 
-log = logging.getLogger("saga_actors.supervisor")
-
 
 class _Refusing(Exception):
     def __init__(self, code: str, message: str) -> None:
@@ -68,7 +66,7 @@ class Reception:
             case Detach():
                 self._detach(message, Waiter(peer, message.correlation_id))
             case _:
-                log.warning("the supervisor was sent a %s, which it does not know", type(message).__name__)
+                log().warning("the supervisor was sent a %s, which it does not know", type(message).__name__)
 
     def _guarded(self, taken: Any, message: Any, peer: Peer) -> None:
         try:
@@ -83,7 +81,7 @@ class Reception:
             if isinstance(message, RunSaga):
                 self._wait(message.saga_id, waiter)
             else:
-                self._after_commit(waiter, message.saga_id)
+                self._started(waiter, message.saga_id)
             return
         engine, plan = self._engine, self._admitted(message)
         accepted = Accepted(
@@ -99,10 +97,15 @@ class Reception:
         if isinstance(message, RunSaga):
             engine.clients.wait(message.saga_id, waiter)
         else:
-            self._after_commit(waiter, message.saga_id)
+            self._started(waiter, message.saga_id)
 
-    def _after_commit(self, waiter: Waiter, saga_id: str) -> None:
-        self._engine.turn.answers.append((saga_id, waiter.peer, SagaStarted(waiter.correlation_id, saga_id)))
+    def _started(self, waiter: Waiter, saga_id: str) -> None:
+        """Say that the saga is ours, once that is durable."""
+        started, tracked = SagaStarted(waiter.correlation_id, saga_id), self._engine.sagas.get(saga_id)
+        if tracked is not None and not tracked.durable:
+            self._engine.turn.answers.append((saga_id, waiter, started))
+        else:
+            self._engine.clients.answer(waiter.peer, started)
 
     def _known(self, message: RunSaga | StartSaga) -> bool:
         """Whether this very saga has been accepted already (P10)."""
@@ -230,3 +233,8 @@ class Reception:
             detached = Detached(waiter.correlation_id, self._engine.unfinished, ending=True)
             self._engine.clients.answer(waiter.peer, detached)
         self._departing = []
+
+
+def log() -> logging.Logger:
+    """Looked up each time, for a child replaces all loggers when it is born."""
+    return logging.getLogger("saga_actors.supervisor")

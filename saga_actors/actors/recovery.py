@@ -19,9 +19,8 @@ from saga_actors.inputs import Quieted, WorkerDied
 if TYPE_CHECKING:
     from saga_actors.actors.engine import Engine
 
-log = logging.getLogger("saga_actors.supervisor")
 
-AT_ONCE = 50
+AT_ONCE = 100
 """Sagas folded between two looks at the mailbox, so that pings are answered (each takes well under a millisecond)."""
 
 
@@ -40,7 +39,7 @@ class Recovery:
             return
         page = self._engine.journal.unfinished(self._after, AT_ONCE)
         for corrupt in page.corrupt:
-            log.error("saga %r cannot be read: %s", corrupt.saga_id, corrupt.why)
+            log().error("saga %r cannot be read: %s", corrupt.saga_id, corrupt.why)
             self._engine.hold(corrupt.saga_id, HoldReason.CORRUPT, corrupt.why)
         for row in page.rows:
             if self._engine.sagas.get(row.saga_id) is None:
@@ -90,3 +89,8 @@ class Recovery:
         step = next(step for step in decided.plan.steps if step.name == key.step)
         is_async = step.is_async if key.phase is Phase.EXECUTE else step.compensate_is_async
         engine.slots.occupy(key, live.worker, Waiting(saga_id, decided.plan.saga, is_async))
+
+
+def log() -> logging.Logger:
+    """Looked up each time, for a child replaces all loggers when it is born."""
+    return logging.getLogger("saga_actors.supervisor")

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import logging
 import os
 import signal
 import sys
@@ -30,7 +29,7 @@ from saga_actors.actors.attempt import Attempt
 from saga_actors.actors.fence import Fence
 from saga_actors.actors.outbox import Batch, Outbox
 from saga_actors.actors.protocol import AttemptKey, Order, ToWorker
-from saga_actors.actors.threads import LoopThread, Threads
+from saga_actors.actors.threads import LoopThread, Threads, log
 from saga_actors.actors.timers import Timer, Timers
 from saga_actors.definition import Definition, saga_named
 from saga_actors.errors import DefinitionError
@@ -38,8 +37,6 @@ from saga_actors.events import Ending, Fault, WorkerId
 from saga_actors.inputs import Failed, Report, Succeeded
 from saga_actors.journal.codec import DEFAULT_LIMIT
 from saga_actors.step_context import StepContext, running_step
-
-log = logging.getLogger("saga_actors.worker")
 
 GRACE = 5.0
 """Seconds for which an attempt that timed out may still run before its worker is killed."""
@@ -160,6 +157,11 @@ class Runner:
     def waits(self) -> bool:
         """Whether a report is not known to be stored."""
         return bool(len(self._outbox))
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has happened since `unsent` was last asked."""
+        return self._woken
 
     def unsent(self) -> list[Batch]:
         """The reports that were never handed out, in batches."""
@@ -306,7 +308,7 @@ class Runner:
             if attempt.ended:
                 return
         stack = sys._current_frames().get(attempt.thread or 0)
-        log.critical(
+        log().critical(
             "worker %d is killed: step %r of saga %r timed out %g s ago and still runs\n%s",
             self.worker.number,
             attempt.key.step,
@@ -340,5 +342,5 @@ class Runner:
         try:
             action(*args)
         except BaseException:
-            log.critical("worker %d has failed, and kills itself", self.worker.number, exc_info=True)
+            log().critical("worker %d has failed, and kills itself", self.worker.number, exc_info=True)
             self._die()

@@ -16,7 +16,7 @@ from saga_actors.errors import JournalError
 from saga_actors.journal import open_reader
 from saga_actors.messages import GetHistory, GetStatus, HistoryIs, ListSagas, Refusal, Refused, SagasAre
 
-SLICE = 0.04
+SLICE = 0.03
 """Seconds of answering between two looks at the mailbox, so that pings are answered."""
 
 BREATH = 0.005

@@ -16,8 +16,6 @@ from saga_actors.errors import EpochError, JournalError
 from saga_actors.journal import open_journal, open_reader
 from saga_actors.node_spec import NodeSpec
 
-log = logging.getLogger("saga_actors.supervisor")
-
 
 class SagaSupervisor(Child):
     """Writes the journal, keeps the timers, gives out the work; inside it live the saga actors."""
@@ -55,7 +53,7 @@ class SagaSupervisor(Child):
         except JournalError as error:
             self.send(root, CannotServe(str(error)))
             return
-        log.info("epoch %d begins, with %d unfinished sagas", epoch, journal.count_unfinished())
+        log().info("epoch %d begins, with %d unfinished sagas", epoch, journal.count_unfinished())
         self._engine = Engine(
             journal,
             Inquiry(reader),
@@ -70,3 +68,8 @@ class SagaSupervisor(Child):
             self._carry(self._engine.handle(worker, root))
         self.send(root, self.born(birth.role, birth.number))
         self.wake_in(0)
+
+
+def log() -> logging.Logger:
+    """Looked up each time, for a child replaces all loggers when it is born."""
+    return logging.getLogger("saga_actors.supervisor")

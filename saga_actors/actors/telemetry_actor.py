@@ -26,14 +26,13 @@ from saga_actors.errors import JournalError
 from saga_actors.journal import open_reader
 from saga_actors.journal.port import JournalReader, Tailed
 from saga_actors.listeners import LOGGER, Listeners, Throttle
-from saga_actors.node import log_to_stderr
 from saga_actors.node_folder import NodeFolder, open_private
 from saga_actors.node_spec import NodeSpec
 from saga_actors.telemetry import EventName, TelemetryEvent, Translator
 
 CURSOR_FILE = "telemetry.cursor"
 
-SLICE = 0.04
+SLICE = 0.03
 """Seconds of reading between two looks at the mailbox, so that pings are answered."""
 
 BREATH = 0.005
@@ -45,7 +44,7 @@ POLL = 1.0
 SAVE_EVERY = 0.25
 """Seconds between two writes of the cursor."""
 
-FEW, MANY = 16, 512
+FEW, MANY = 16, 256
 """Events read at once: between these, as long as it takes less than a quarter of a slice."""
 
 
@@ -258,7 +257,6 @@ class TelemetryActor(Child):
     def _begin(self, spec: NodeSpec) -> None:
         if self._tail is not None:
             return
-        _log_here()
         _settle_in(spec)
         folder = os.environ.get(FOLDER_VARIABLE) or NodeFolder.of(spec.journal_url).path
         listeners = Listeners.named(spec.telemetry)
@@ -278,17 +276,6 @@ def _settle_in(spec: NodeSpec) -> None:
     sys.path += [entry for entry in dict.fromkeys(spec.sys_path) if entry and entry not in sys.path]
     with contextlib.suppress(OSError):  # it was there when the life began
         os.chdir(spec.cwd)
-
-
-def _log_here() -> None:
-    """Log to node.log directly.
-
-    Thespian sends records to a process of its own, on whichever thread they were made; and its root logger takes no
-    handler, so that a listener's module that sets up logging could not be imported.
-    """
-    logging.root = logging.Logger.root = logging.RootLogger(logging.WARNING)
-    logging.Logger.manager = logging.Manager(logging.root)
-    log_to_stderr()
 
 
 def _log() -> logging.Logger:

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-log = logging.getLogger("saga_actors.worker")
-
 Job = Callable[[], None]
 
 
@@ -79,4 +77,9 @@ class LoopThread:
             try:
                 loop.run_forever()
             except BaseException as error:  # a SystemExit in a task that a step has left behind, say
-                log.error("the event loop was left with %s, and goes on", type(error).__name__)
+                log().error("the event loop was left with %s, and goes on", type(error).__name__)
+
+
+def log() -> logging.Logger:
+    """The worker's logger, looked up each time: a child replaces all loggers when it is born."""
+    return logging.getLogger("saga_actors.worker")

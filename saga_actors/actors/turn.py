@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from saga_actors.actors.clients import Peer
+from saga_actors.actors.clients import Waiter
 from saga_actors.actors.protocol import AttemptKey, Order
 from saga_actors.actors.saga import Decided
 from saga_actors.events import Event, WorkerId
@@ -16,13 +16,17 @@ from saga_actors.journal.port import Entry
 
 @attrs.define
 class Turn:
-    """What goes into one commit, and what may go out after it."""
+    """What goes into one commit, and what may go out after it.
+
+    `answers` are due once the commit is durable; `disappointed` are those whose saga was withdrawn.
+    """
 
     decided: dict[str, Decided] = attrs.Factory(dict)
     events: dict[str, list[Event]] = attrs.Factory(dict)
     orders: dict[WorkerId, list[Order]] = attrs.Factory(lambda: defaultdict(list))
     receipts: dict[WorkerId, list[tuple[int, str]]] = attrs.Factory(lambda: defaultdict(list))
-    answers: list[tuple[str, Peer, Any]] = attrs.Factory(list)
+    answers: list[tuple[str, Waiter, Any]] = attrs.Factory(list)
+    disappointed: dict[str, list[Waiter]] = attrs.Factory(dict)
 
     def stage(self, saga_id: str, decided: Decided) -> None:
         """A saga's events go into the commit, and its order out after it."""
@@ -43,6 +47,7 @@ class Turn:
         """A saga's share is off; the attempts whose orders do not go out."""
         self.decided.pop(saga_id, None)
         self.events.pop(saga_id, None)
+        self.disappointed[saga_id] = [waiter for about, waiter, _ in self.answers if about == saga_id]
         self.answers = [answer for answer in self.answers if answer[0] != saga_id]
         dropped: list[AttemptKey] = []
         for orders in self.orders.values():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import sys
+import threading
 from typing import Any
 
 from thespian.actors import ThespianWatch, WatchMessage
@@ -26,29 +26,33 @@ from saga_actors.actors.protocol import (
     ToWorker,
 )
 from saga_actors.actors.runner import Runner
+from saga_actors.actors.threads import log
 from saga_actors.events import WorkerId
 from saga_actors.node_spec import NodeSpec
 from saga_actors.plan import SagaPlan
 
-log = logging.getLogger("saga_actors.worker")
-
 LOOK_EVERY = 0.5
 """Seconds between two looks at what is to be confirmed or sent again, while there is anything of the kind."""
 
+MOMENT = 0.0003
+"""Seconds for which a first report is waited for after orders: that of a short step needs no turn of the loop then."""
+
 
 class StepWorker(Child):
-    """Runs steps, on threads that wake it through a socketpair; it never blocks, and answers pings at once."""
+    """Runs steps, on threads that wake it through a socketpair; it answers pings at once, whatever they do."""
 
     def __init__(self) -> None:
         super().__init__()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
+        self._woken = threading.Event()
         self._runner: Runner | None = None
         self._loader = Loader(self._wake)
         self._supervisor: Address = None
         self._told = (0, 0, False)
         self._heard = False
+        self._unanswered = False
 
     def watched(self) -> Any:
         """The socket on which the threads say that there is something to send."""
@@ -64,8 +68,7 @@ class StepWorker(Child):
     def _take(self, runner: Runner, message: Any, sender: Address) -> None:
         match message:
             case ToWorker():
-                if runner.take(message):
-                    self._heed(sender)
+                self._run(runner, message, sender)
             case WatchMessage():
                 self._drain_wakes()
             case TakeInventory():
@@ -75,11 +78,19 @@ class StepWorker(Child):
                     self._heed(sender)
                     self._loader.ask(message.sources)
             case _:
-                log.warning("a worker was sent a %s, which it does not know", type(message).__name__)
+                log().warning("a worker was sent a %s, which it does not know", type(message).__name__)
         self._tell_news(runner)
 
+    def _run(self, runner: Runner, message: ToWorker, sender: Address) -> None:
+        self._woken.clear()
+        if runner.take(message):
+            self._heed(sender)
+            self._unanswered = self._unanswered and not message.stored
+        if message.orders and not self._unanswered and not runner.has_news and self._woken.wait(MOMENT):
+            self._drain_wakes()
+
     def woken(self) -> None:
-        """Send again what may be lost; only a part of it while the supervisor is not heard of, for it may be stopped."""
+        """Send again what may be lost, only a part of it while the supervisor is not heard of: it may be stopped."""
         if self._runner is None:
             return
         self._tell_news(self._runner, confirm=True)
@@ -116,9 +127,13 @@ class StepWorker(Child):
         self.send(sender, Inventory(runner.worker, asked.epoch, running, reports, loaded, runner.retiring))
 
     def _tell_news(self, runner: Runner, *, confirm: bool = False) -> None:
-        """Send reports and loads that are new; what has been received is confirmed with them, or with `confirm`."""
-        for batch in runner.unsent():
+        """Send reports and loads that are new; what has been received is confirmed with them, or with `confirm`.
+
+        Reports gather while earlier ones are not known to be stored, so that under load a commit has company.
+        """
+        for batch in () if self._unanswered and not confirm else runner.unsent():
             self._tell(runner, batch)
+            self._unanswered = True
         for plans, failures in self._loader.done():
             self.send(self._supervisor, self._loaded(runner, plans, failures))
         epoch, received, retiring = self._told
@@ -139,6 +154,7 @@ class StepWorker(Child):
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it has been woken often enough
             self._wake_out.send(b"x")
+        self._woken.set()
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):

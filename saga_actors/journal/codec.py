@@ -288,7 +288,7 @@ def _blamed(error: BaseException) -> _Misfit:
         case json.JSONDecodeError() | UnicodeDecodeError():
             return _Misfit("is not well-formed JSON")
         case _:
-            return _Misfit(f"cannot be stored ({_type_name(error)}); expected what comes back equal from JSON")
+            return _Misfit(f"cannot be written or read ({_type_name(error)}); expected what comes back equal from JSON")
 
 
 def _refused_by(cls: Any, error: Exception) -> _Misfit:
@@ -818,10 +818,11 @@ class _ExactConverter(Converter):
             elif kind in _NATIVE:
                 bare |= _NATIVE[kind]
             elif kind in tagged:
-                return _unsupported(
+                refused = _unsupported(
                     f"a union with two kinds of {_name(kind)}, which cannot be told apart",
                     "wrap each of them in an attrs class",
                 )
+                return refused if len(others) == len(members) else _optional(refused)
             else:
                 tagged[kind] = (_tag(kind, others), self.codec(member), member)
         return _union_codec(frozenset(bare), tagged, "one of " + ", ".join(map(_shown, members)))

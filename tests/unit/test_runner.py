@@ -1,128 +1,23 @@
-"""The runner of a worker: real threads and a real loop, and a `die` that only takes notes."""
+"""What becomes of an attempt: results, failures, and what a step sees of itself."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import attrs
 import pytest
+from runner_rig import FOREVER, PATIENCE, Rig, nothing, nothing_async, raising, returning
 
-from saga_actors.actors.outbox import BATCH_BYTES, RESEND
-from saga_actors.actors.protocol import AttemptKey, Order, Posted, ToWorker
-from saga_actors.actors.runner import Runner
-from saga_actors.definition import Definition, step
 from saga_actors.errors import Abort, OutcomeUnknown
-from saga_actors.events import Ending, Phase, WorkerId
-from saga_actors.inputs import Failed, Quieted, Report, Succeeded
-from saga_actors.journal.codec import decode_context, encode_context
+from saga_actors.events import Ending, Phase
+from saga_actors.inputs import Succeeded
+from saga_actors.journal.codec import decode_context
 from saga_actors.retry import Retry
 from saga_actors.step_context import StepContext, current_step, idempotency_key
-
-PATIENCE = 10.0
-WORKER = WorkerId(number=1, pid=100, started=1.0)
-FOREVER = 1_000.0
-
-
-class Clock:
-    """A monotonic clock that the test sets forward."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Rig:
-    """A runner with one saga of one step, and what it has reported."""
-
-    def __init__(self, execute: Callable[..., Any], undo: Callable[..., Any] | None = None, **options: Any) -> None:
-        self.runner_options = {name: options.pop(name) for name in ("grace", "threads", "limit") if name in options}
-        self.context_type = options.pop("context_type", dict)
-        self.step = attrs.evolve(step(execute, compensate=undo, **options), name="charge")
-        self.definition = Definition("shop", self.context_type, (self.step,))
-        self.clock: Callable[[], float] = time.monotonic
-        self.deaths: SimpleQueue[float] = SimpleQueue()
-        self.news: SimpleQueue[None] = SimpleQueue()
-        self.posted: deque[Posted] = deque()
-        self._runner: Runner | None = None
-
-    @property
-    def runner(self) -> Runner:
-        if self._runner is None:
-            self._runner = Runner(
-                WORKER,
-                wake=lambda: self.news.put(None),
-                find=lambda saga: self.definition if saga == "shop" else None,
-                die=lambda: self.deaths.put(time.monotonic()),
-                clock=self.clock,
-                **self.runner_options,
-            )
-        return self._runner
-
-    def order(self, context: Any = None, saga_id: str = "s1", timeout: float = FOREVER, **key: Any) -> Order:
-        outcome = key.pop("outcome", None)
-        whole = {"phase": Phase.EXECUTE, "step": "charge", "attempt": 1, "epoch": 1, **key}
-        data = encode_context({} if context is None else context, self.context_type)
-        return Order(AttemptKey(saga_id, **whole), "shop", data, timeout, outcome)
-
-    def undo(self, context: Any = None, **more: Any) -> Order:
-        return self.order(context, phase=Phase.COMPENSATE, outcome=more.pop("outcome", "completed"), **more)
-
-    def take_posted(self) -> Posted:
-        """The next report, in the order of serials."""
-        while not self.posted:
-            self.news.get(timeout=PATIENCE)
-            self.posted.extend(posted for batch in self.runner.unsent() for posted in batch)
-        return self.posted.popleft()
-
-    def take(self) -> Report:
-        return self.take_posted().report
-
-    def failure(self) -> Failed:
-        report = self.take()
-        assert isinstance(report, Failed), report
-        return report
-
-    def success(self) -> Succeeded:
-        report = self.take()
-        assert isinstance(report, Succeeded), report
-        return report
-
-    def play(self, order: Order | None = None) -> Report:
-        self.runner.run(order or self.order())
-        return self.take()
-
-    def fails(self, order: Order | None = None) -> Failed:
-        self.runner.run(order or self.order())
-        return self.failure()
-
-    def all_unstored(self) -> Any:
-        held = self.runner.inventory(self.runner.epoch)
-        assert held is not None
-        return held[1]
-
-    def outlives(self, seconds: float) -> bool:
-        """Whether it does not kill itself within so many seconds."""
-        try:
-            self.deaths.get(timeout=seconds)
-        except Empty:
-            return True
-        return False
-
-
-def wait_for(claim: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.001)
 
 
 @pytest.fixture
@@ -131,25 +26,6 @@ def gate() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
-
-
-def nothing(_: dict[str, Any]) -> None:
-    return None
-
-
-async def nothing_async(_: dict[str, Any]) -> None:
-    return None
-
-
-def raising(error: BaseException) -> Callable[[Any], None]:
-    def fail(_: Any) -> None:
-        raise error
-
-    return fail
-
-
-def returning(result: Any) -> Callable[[Any], Any]:
-    return lambda _: result
 
 
 @attrs.frozen
@@ -366,7 +242,8 @@ def test_a_traceback_shows_the_users_frames_only() -> None:
 
     def charge(_: dict[str, Any]) -> None:
         try:
-            {}["nothing"]
+            empty: dict[str, str] = {}
+            empty["nothing"]
         except KeyError as error:
             raise ValueError("no such thing") from error
 
@@ -428,7 +305,7 @@ def test_a_step_sees_its_attempt(is_async: bool) -> None:
         "charge",
         2,
     )
-    assert step_context.idempotency_key == idempotency_key("s1", "charge", Phase.EXECUTE)
+    assert step_context.idempotency_key == idempotency_key("shop", "s1", "charge", Phase.EXECUTE)
     assert (step_context.phase, step_context.undoes_key, step_context.outcome) == (Phase.EXECUTE, None, None)
 
 
@@ -437,8 +314,8 @@ def test_a_compensation_sees_the_key_and_the_outcome_of_its_step() -> None:
     seen: list[StepContext] = []
     rig = Rig(nothing, lambda _: seen.append(current_step()))
     rig.play(rig.undo(outcome="unknown"))
-    assert seen[0].idempotency_key == idempotency_key("s1", "charge", Phase.COMPENSATE)
-    assert seen[0].undoes_key == idempotency_key("s1", "charge", Phase.EXECUTE)
+    assert seen[0].idempotency_key == idempotency_key("shop", "s1", "charge", Phase.COMPENSATE)
+    assert seen[0].undoes_key == idempotency_key("shop", "s1", "charge", Phase.EXECUTE)
     assert (seen[0].phase, seen[0].outcome) == (Phase.COMPENSATE, "unknown")
 
 
@@ -472,356 +349,3 @@ def test_blocking_steps_run_side_by_side_up_to_the_limit(gate: threading.Event) 
     gate.set()
     reports = {rig.take_posted().saga_id for _ in range(3)}
     assert reports == {"s1", "s2", "s3"}
-
-
-# Timeouts.
-
-
-def test_a_thread_that_is_late_is_reported_in_time_and_given_up(gate: threading.Event) -> None:
-    """TIMED_OUT comes within 100 ms of the timeout, and the worker retires (P7)."""
-    rig = Rig(lambda _: gate.wait(PATIENCE) and None)
-    began = time.monotonic()
-    report = rig.fails(rig.order(timeout=0.05))
-    assert 0.05 <= time.monotonic() - began < 0.15
-    assert (report.ending, report.fault.retryable) == (Ending.TIMED_OUT, True)
-    assert report.fault.reason == "timed out after 0.05 s"
-    assert rig.runner.retiring
-    assert rig.runner.inventory(1) == ((rig.order().key,), rig.all_unstored())
-
-
-def test_a_late_success_is_the_last_report_and_calls_the_retirement_off(gate: threading.Event) -> None:
-    """A success before quiet is the step's result; nothing given up is left, so the worker goes on."""
-
-    def charge(_: dict[str, Any]) -> dict[str, Any]:
-        gate.wait(PATIENCE)
-        return {"charge_id": "c1"}
-
-    rig = Rig(charge, grace=0.2)
-    assert rig.fails(rig.order(timeout=0.01)).ending is Ending.TIMED_OUT
-    gate.set()
-    assert decode_context(rig.success().context or b"", dict) == {"charge_id": "c1"}
-    assert not rig.runner.retiring
-    assert rig.outlives(0.3)
-
-
-@pytest.mark.parametrize("end", [Abort("no"), OutcomeUnknown("hm"), SystemExit(), None])
-def test_a_late_failure_is_only_quiet(gate: threading.Event, end: BaseException | None) -> None:
-    """After a timeout, anything but a success says no more than that nothing runs any more."""
-
-    def charge(_: dict[str, Any]) -> Any:
-        gate.wait(PATIENCE)
-        if end is None:
-            return "nonsense"
-        raise end
-
-    rig = Rig(charge)
-    assert rig.fails(rig.order(timeout=0.01)).ending is Ending.TIMED_OUT
-    gate.set()
-    assert rig.take() == Quieted(Phase.EXECUTE, "charge", 1, 1)
-
-
-def test_a_late_task_is_cancelled_and_the_worker_does_not_retire() -> None:
-    """An async attempt that heeds its cancellation is quiet at once."""
-    ends: list[str] = []
-
-    async def charge(_: dict[str, Any]) -> None:
-        try:
-            await asyncio.sleep(FOREVER)
-        finally:
-            ends.append("cleaned up")
-
-    rig = Rig(charge)
-    assert rig.fails(rig.order(timeout=0.02)).ending is Ending.TIMED_OUT
-    assert rig.take() == Quieted(Phase.EXECUTE, "charge", 1, 1)
-    assert ends == ["cleaned up"]
-    assert not rig.runner.retiring
-
-
-def test_a_task_that_succeeds_all_the_same_is_believed() -> None:
-    """A step that finishes its work when it is cancelled has a result."""
-
-    async def charge(_: dict[str, Any]) -> dict[str, Any]:
-        try:
-            await asyncio.sleep(FOREVER)
-        except asyncio.CancelledError:
-            return {"charge_id": "c1"}
-        raise AssertionError
-
-    rig = Rig(charge)
-    assert rig.fails(rig.order(timeout=0.02)).ending is Ending.TIMED_OUT
-    assert decode_context(rig.success().context or b"", dict) == {"charge_id": "c1"}
-
-
-def test_an_awaitable_of_a_plain_function_is_cancelled_too() -> None:
-    """Its time runs from the call of the function, and goes on on the loop."""
-
-    async def charge(_: dict[str, Any]) -> None:
-        await asyncio.sleep(FOREVER)
-
-    rig = Rig(lambda context: charge(context))
-    assert rig.fails(rig.order(timeout=0.02)).ending is Ending.TIMED_OUT
-    assert rig.take() == Quieted(Phase.EXECUTE, "charge", 1, 1)
-
-
-def test_an_awaitable_that_comes_too_late_is_never_begun(gate: threading.Event) -> None:
-    """A function that timed out has nothing started on the loop for it."""
-    begun: list[str] = []
-
-    async def charge() -> None:
-        begun.append("charged")
-
-    def late(_: dict[str, Any]) -> Any:
-        gate.wait(PATIENCE)
-        return charge()
-
-    rig = Rig(late)
-    assert rig.fails(rig.order(timeout=0.01)).ending is Ending.TIMED_OUT
-    gate.set()
-    assert rig.take() == Quieted(Phase.EXECUTE, "charge", 1, 1)
-    assert not begun
-
-
-def test_a_task_that_ignores_its_cancellation_counts_like_a_thread(gate: threading.Event) -> None:
-    """It is given up a moment later, and its worker killed when the grace is over."""
-
-    async def stubborn(_: dict[str, Any]) -> None:
-        while not gate.is_set():
-            try:
-                await asyncio.sleep(0.01)
-            except asyncio.CancelledError:
-                continue
-
-    rig = Rig(stubborn, grace=0.2)
-    assert rig.fails(rig.order(timeout=0.01)).ending is Ending.TIMED_OUT
-    wait_for(lambda: rig.runner.retiring)
-    rig.news.get(timeout=PATIENCE)
-    assert rig.deaths.get(timeout=PATIENCE)
-    gate.set()
-    assert isinstance(rig.take(), Succeeded)
-
-
-def test_a_loop_that_is_blocked_holds_up_nobodys_timeout(gate: threading.Event) -> None:
-    """A blocking call in an async step: its own timeout and those of others come in time all the same (P11)."""
-    waiting = threading.Event()
-
-    async def charge(context: dict[str, Any]) -> None:
-        if context["blocks"]:
-            gate.wait(PATIENCE)
-        waiting.set()
-        await asyncio.sleep(FOREVER)
-
-    rig = Rig(charge)
-    rig.runner.run(rig.order({"blocks": False}, saga_id="patient", timeout=0.2))
-    assert waiting.wait(PATIENCE)
-    rig.runner.run(rig.order({"blocks": True}, saga_id="blocker", timeout=0.05))
-    began = time.monotonic()
-    first, second = rig.take_posted(), rig.take_posted()
-    assert time.monotonic() - began < 0.3
-    assert [first.saga_id, second.saga_id] == ["blocker", "patient"]
-    gate.set()
-    assert {type(rig.take()), type(rig.take())} == {Quieted}
-
-
-def test_a_worker_that_is_not_quiet_when_the_grace_ends_is_killed(
-    gate: threading.Event, caplog: pytest.LogCaptureFixture
-) -> None:
-    """`grace` after the first timeout that is not quiet; the log says where it hangs, and no value of the context."""
-
-    def hangs(context: dict[str, Any]) -> None:
-        gate.wait(PATIENCE)
-
-    rig = Rig(hangs, grace=0.1)
-    began = time.monotonic()
-    rig.fails(rig.order({"card": "4111"}, timeout=0.02))
-    assert 0.12 <= rig.deaths.get(timeout=PATIENCE) - began < 0.3
-    assert "in hangs" in caplog.text
-    assert "4111" not in caplog.text
-
-
-def test_what_is_on_its_way_to_a_retiring_worker_is_still_run(gate: threading.Event) -> None:
-    """Its journal says that it was begun here, so it is run rather than left to count as interrupted (P6)."""
-    rig = Rig(lambda context: gate.wait(PATIENCE) and None if context else None)
-    assert rig.fails(rig.order({"hangs": True}, timeout=0.01)).ending is Ending.TIMED_OUT
-    assert rig.runner.retiring
-    assert rig.play(rig.order(saga_id="s2")) == Succeeded(Phase.EXECUTE, "charge", 1, 1, None)
-
-
-# Reports are kept until they are stored.
-
-
-def test_reports_have_serials_and_are_sent_again_until_they_are_stored() -> None:
-    """A report lost on its way comes again after a second, and no more once it is stored."""
-    rig = Rig(nothing)
-    rig.clock = clock = Clock()
-    serials = [rig.take_posted().serial for attempt in (1, 2, 3) if rig.runner.run(rig.order(attempt=attempt)) is None]
-    assert serials == [1, 2, 3]
-    assert rig.runner.unsent() == rig.runner.due_again() == []
-    rig.runner.stored([2])
-    clock.now += RESEND
-    assert [[posted.serial for posted in batch] for batch in rig.runner.due_again()] == [[1, 3]]
-    assert rig.runner.due_again() == []
-    rig.runner.stored([1, 3, 3, 99])
-    clock.now += RESEND
-    assert rig.runner.due_again() == []
-    assert not rig.runner.waits
-
-
-def test_batches_of_reports_are_bounded() -> None:
-    """A message ends at 256 kB, and a bigger context travels alone (P12)."""
-    rig = Rig(lambda context: {"filler": "x" * context["size"]})
-    half = BATCH_BYTES // 2 - 1_000
-    sizes = [half, half, half, 2 * BATCH_BYTES, 10]
-    for attempt, size in enumerate(sizes, 1):
-        rig.runner.run(rig.order({"size": size}, attempt=attempt))
-        wait_for(lambda seen=attempt: rig.runner.waits and kept(rig) == seen)
-    batches = rig.runner.unsent()
-    assert [[posted.serial for posted in batch] for batch in batches] == [[1, 2], [3], [4], [5]]
-
-
-def kept(rig: Rig) -> int:
-    return len(rig.runner._outbox)
-
-
-def test_only_one_batch_is_sent_again_to_a_silent_supervisor() -> None:
-    """What is sent to somebody who may be stopped is bounded (P11, P12)."""
-    rig = Rig(lambda context: {"filler": "x" * BATCH_BYTES})
-    rig.clock = clock = Clock()
-    for attempt in (1, 2, 3):
-        rig.play(rig.order(attempt=attempt))
-    clock.now += RESEND
-    assert [len(batch) for batch in rig.runner.due_again(one=True)] == [1]
-    assert [len(batch) for batch in rig.runner.due_again()] == [1, 1]
-
-
-def test_many_reports_wake_the_actor_once() -> None:
-    """A wake is for all news until the actor takes them."""
-    rig = Rig(nothing)
-    for attempt in range(1, 21):
-        rig.runner.run(rig.order(attempt=attempt))
-    wait_for(lambda: kept(rig) == 20)
-    rig.news.get(timeout=PATIENCE)
-    assert rig.news.empty()
-    assert sum(len(batch) for batch in rig.runner.unsent()) == 20
-
-
-# One executor.
-
-
-def test_an_attempt_that_is_held_is_not_run_again(gate: threading.Event) -> None:
-    """Neither while it runs, nor while it is given up, nor while its report is not stored (P6)."""
-    calls: list[int] = []
-
-    def charge(_: dict[str, Any]) -> None:
-        calls.append(1)
-        gate.wait(PATIENCE)
-
-    rig = Rig(charge)
-    order = rig.order(timeout=0.05)
-    rig.runner.run(order)
-    rig.runner.run(order)
-    late = rig.take_posted()
-    rig.runner.stored([late.serial])
-    rig.runner.run(order)
-    gate.set()
-    assert isinstance(rig.take(), Succeeded)
-    rig.runner.run(order)
-    rig.runner.stored([late.serial + 1])
-    assert calls == [1]
-    assert rig.runner.inventory(1) == ((), ())
-
-
-def test_an_older_epoch_is_refused() -> None:
-    """Once epoch 2 is heard of, by an order, an inventory or a load, nobody runs anything under epoch 1 (P8)."""
-    for hear in (
-        lambda runner: runner.take(ToWorker(2, 1)),
-        lambda runner: runner.inventory(2),
-        lambda runner: runner.admits(2),
-    ):
-        rig = Rig(nothing)
-        assert rig.runner.accept(ToWorker(1, 1))
-        assert hear(rig.runner)
-        assert not rig.runner.take(ToWorker(1, 2, (rig.order(),)))
-        assert not rig.runner.accept(ToWorker(1, 2))
-        assert rig.runner.inventory(1) is None
-        assert not rig.runner.admits(1)
-        assert rig.runner.inventory(2) == ((), ())
-
-
-def test_receipts_of_an_older_epoch_are_refused() -> None:
-    """A deposed supervisor cannot have a report forgotten (P8)."""
-    rig = Rig(nothing)
-    posted = rig.take_posted() if rig.runner.run(rig.order()) is None else None
-    assert posted
-    rig.runner.inventory(2)
-    rig.runner.take(ToWorker(1, 1, stored=(posted.serial,)))
-    assert rig.runner.waits
-    rig.runner.take(ToWorker(2, 1, stored=(posted.serial,)))
-    assert not rig.runner.waits
-
-
-def test_a_message_that_was_had_is_dropped_but_its_receipts_count() -> None:
-    """A message sent twice runs nothing twice (P8); forgetting twice harms nobody."""
-    rig = Rig(nothing)
-    message = ToWorker(1, 1, (rig.order(),))
-    assert rig.runner.take(message)
-    posted = rig.take_posted()
-    assert rig.runner.take(attrs.evolve(message, stored=(posted.serial,)))
-    assert rig.runner.inventory(1) == ((), ())
-
-
-def test_received_is_what_has_come_without_a_gap() -> None:
-    """The watermark waits for the missing one, and a new epoch starts anew (P8)."""
-    runner = Rig(nothing).runner
-    seen = []
-    for number in (1, 3, 4, 3, 2, 2, 5):
-        runner.accept(ToWorker(1, number))
-        seen.append(runner.received)
-    assert seen == [1, 1, 1, 1, 4, 4, 5]
-    assert runner.accept(ToWorker(2, 1))
-    assert (runner.epoch, runner.received) == (2, 1)
-
-
-def test_an_inventory_has_what_runs_and_what_is_not_stored(gate: threading.Event) -> None:
-    """A new supervisor hears of every attempt that is here, given-up ones twice (P1)."""
-    rig = Rig(lambda context: gate.wait(PATIENCE) and None if context else None)
-    rig.play(rig.order(saga_id="ended"))
-    rig.runner.run(rig.order({"hangs": True}, saga_id="running"))
-    rig.fails(rig.order({"hangs": True}, saga_id="late", timeout=0.01))
-    held = rig.runner.inventory(7)
-    assert held
-    running, reports = held
-    assert {key.saga_id for key in running} == {"running", "late"}
-    assert [(posted.serial, posted.saga_id) for posted in reports] == [(1, "ended"), (2, "late")]
-
-
-def test_a_big_inventory_is_told_in_parts() -> None:
-    """Reports beyond one batch count as running in the inventory, and follow it (P12)."""
-    rig = Rig(lambda context: {"filler": "x" * BATCH_BYTES})
-    for attempt in (1, 2):
-        rig.play(rig.order(attempt=attempt))
-    assert rig.runner.unsent() == []
-    held = rig.runner.inventory(2)
-    assert held
-    assert [key.attempt for key in held[0]] == [2]
-    assert [posted.serial for posted in held[1]] == [1]
-    assert [[posted.serial for posted in batch] for batch in rig.runner.unsent()] == [[2]]
-
-
-@pytest.mark.parametrize(("saga", "name"), [("other", "charge"), ("shop", "ship")])
-def test_what_is_not_loaded_here_never_begins(saga: str, name: str) -> None:
-    """A worker that was sent to by mistake says so, and the attempt is run again elsewhere (P6)."""
-    rig = Rig(nothing)
-    report = rig.fails(attrs.evolve(rig.order(step=name), saga=saga))
-    assert report.ending is Ending.INTERRUPTED
-    assert (saga if saga == "other" else "'ship'") in report.fault.reason
-
-
-def test_a_mistake_of_our_own_ends_the_worker(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An attempt is never lost without a word: its worker dies, and it counts as interrupted (P1)."""
-    rig = Rig(nothing)
-    monkeypatch.setattr(rig.runner, "_end", raising(RuntimeError("a bug")))
-    rig.runner.run(rig.order())
-    assert rig.deaths.get(timeout=PATIENCE)
-    assert "kills itself" in caplog.text

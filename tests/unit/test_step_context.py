@@ -20,7 +20,7 @@ def step_context(step: str = "charge") -> StepContext:
         step=step,
         phase=Phase.EXECUTE,
         attempt=1,
-        idempotency_key=idempotency_key("ord_1", step, Phase.EXECUTE),
+        idempotency_key=idempotency_key("shop:PlaceOrder", "ord_1", step, Phase.EXECUTE),
         undoes_key=None,
         outcome=None,
         deadline=datetime(2030, 1, 1, tzinfo=UTC),
@@ -86,14 +86,15 @@ def test_each_task_has_its_own_current_step() -> None:
 
 def test_an_idempotency_key_is_one_per_effect() -> None:
     """P6: the key depends on the saga's id, the step and the phase, on all of them, and on nothing else."""
-    key = idempotency_key("ord_1", "charge", Phase.EXECUTE)
-    assert key == "d744dd0c-7781-53a5-ad1c-8be19adfb0e6"
+    key = idempotency_key("shop:PlaceOrder", "ord_1", "charge", Phase.EXECUTE)
+    assert key == "2fa31c76-daae-500f-9209-791ed2be27dc"
     others = {
-        idempotency_key("ord_2", "charge", Phase.EXECUTE),
-        idempotency_key("ord_1", "ship", Phase.EXECUTE),
-        idempotency_key("ord_1", "charge", Phase.COMPENSATE),
-        idempotency_key("ord_1c", "harge", Phase.EXECUTE),
-        idempotency_key('ord_1", "charge', "", Phase.EXECUTE),
+        idempotency_key("shop:PlaceOrder", "ord_2", "charge", Phase.EXECUTE),
+        idempotency_key("shop:PlaceOrder", "ord_1", "ship", Phase.EXECUTE),
+        idempotency_key("shop:Refund", "ord_1", "charge", Phase.EXECUTE),
+        idempotency_key("shop:PlaceOrder", "ord_1", "charge", Phase.COMPENSATE),
+        idempotency_key("shop:PlaceOrder", "ord_1c", "harge", Phase.EXECUTE),
+        idempotency_key("shop:PlaceOrder", 'ord_1", "charge', "", Phase.EXECUTE),
     }
-    assert len(others | {key}) == 6
+    assert len(others | {key}) == 7
     assert all(each.isascii() and each.isprintable() and len(each) == 36 for each in others | {key})

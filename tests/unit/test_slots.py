@@ -1,0 +1,141 @@
+"""Which saga gets the next slot."""
+
+from __future__ import annotations
+
+from saga_actors.actors.protocol import AttemptKey
+from saga_actors.actors.slots import Slots, Waiting
+from saga_actors.events import Phase, WorkerId
+
+ONE, TWO = WorkerId(1, 101, 1.0), WorkerId(2, 102, 2.0)
+KINDS = {"orders", "refunds", "mails"}
+
+
+def slots(threads: int = 4, workers: tuple[WorkerId, ...] = (ONE,)) -> Slots:
+    """Workers that serve all three sagas."""
+    made = Slots(threads)
+    for worker in workers:
+        made.join(worker)
+        made.serves(worker, KINDS)
+    return made
+
+
+def key(saga_id: str) -> AttemptKey:
+    return AttemptKey(saga_id, Phase.EXECUTE, "a", 1, 1)
+
+
+def give_all(made: Slots) -> list[str]:
+    """Give out what can be given out; the sagas in that order."""
+    given: list[str] = []
+    while (found := made.next()) is not None:
+        waiting, worker = found
+        made.occupy(key(waiting.saga_id), worker, waiting)
+        given.append(waiting.saga_id)
+    return given
+
+
+def test_sagas_of_one_class_are_served_in_the_order_in_which_they_came() -> None:
+    """First come, first served, within the slots there are."""
+    made = slots(3)
+    for n in range(5):
+        made.want(Waiting(f"s{n}", "orders"))
+    assert give_all(made) == ["s0", "s1", "s2"]
+    made.release(key("s1"))
+    assert give_all(made) == ["s3"]
+
+
+def test_classes_take_turns() -> None:
+    """P11: a thousand orders before it do not keep a refund waiting."""
+    made = slots(4)
+    for n in range(1000):
+        made.want(Waiting(f"o{n}", "orders"))
+    made.want(Waiting("r0", "refunds"))
+    made.want(Waiting("m0", "mails"))
+    assert set(give_all(made)) == {"o0", "r0", "m0", "o1"}
+
+
+def test_no_class_takes_more_than_three_quarters_while_another_waits() -> None:
+    """P11: the last quarter is kept for others; with nobody else there, a class may have it all."""
+    made = slots(8)
+    for n in range(20):
+        made.want(Waiting(f"o{n}", "orders"))
+    made.want(Waiting("r0", "refunds"))
+    assert len([name for name in give_all(made) if name.startswith("o")]) == 7
+    alone = slots(8)
+    for n in range(20):
+        alone.want(Waiting(f"o{n}", "orders"))
+    assert len(give_all(alone)) == 8
+
+
+def test_compensations_and_reruns_go_first() -> None:
+    """Urgent work is given out before what came earlier."""
+    made = slots(1)
+    made.want(Waiting("new", "orders"))
+    made.want(Waiting("undo", "orders", urgent=True))
+    assert give_all(made) == ["undo"]
+
+
+def test_async_steps_have_slots_of_their_own() -> None:
+    """A full pool of threads does not keep an async step waiting."""
+    made = slots(1)
+    made.want(Waiting("blocking", "orders"))
+    made.want(Waiting("blocked", "orders"))
+    made.want(Waiting("async", "orders", is_async=True))
+    assert set(give_all(made)) == {"blocking", "async"}
+
+
+def test_what_must_run_alone_gets_a_worker_to_itself() -> None:
+    """It waits until a worker is empty, that worker takes nothing meanwhile, and nothing joins it there."""
+    made = slots(4, (ONE, TWO))
+    for n in range(2):
+        made.want(Waiting(f"s{n}", "orders"))
+    assert give_all(made) == ["s0", "s1"]
+    made.want(Waiting("alone", "orders", alone=True))
+    assert give_all(made) == []
+    made.want(Waiting("s2", "refunds"))
+    assert give_all(made) == ["s2"]
+    made.release(key("s0"))
+    made.release(key("s1"))
+    made.release(key("s2"))
+    given = made.next()
+    assert given is not None
+    waiting, worker = given
+    made.occupy(key("alone"), worker, waiting)
+    for n in range(9):
+        made.want(Waiting(f"t{n}", "orders"))
+    assert len(give_all(made)) == 4
+    made.release(key("alone"))
+    assert len(give_all(made)) == 4
+
+
+def test_a_worker_gets_only_what_it_serves_and_nothing_once_it_retires() -> None:
+    """A saga waits for a worker that has loaded its class and takes work."""
+    made = Slots(4)
+    made.join(ONE)
+    made.want(Waiting("s0", "orders"))
+    assert give_all(made) == []
+    made.serves(ONE, {"orders"})
+    made.retire(ONE, True)
+    assert give_all(made) == []
+    made.retire(ONE, False)
+    assert give_all(made) == ["s0"]
+
+
+def test_a_dead_worker_gives_its_attempts_back() -> None:
+    """What ran in it is known, and its slots are gone with it."""
+    made = slots(2, (ONE,))
+    made.want(Waiting("s0", "orders"))
+    give_all(made)
+    assert made.leave(ONE) == [key("s0")]
+    assert made.busy == 0
+    made.want(Waiting("s0", "orders"))
+    assert give_all(made) == []
+
+
+def test_a_saga_that_waits_no_more_is_skipped() -> None:
+    """Dropping is cheap: its place in the queue is passed over; wanting twice is one place."""
+    made = slots(4)
+    made.want(Waiting("s0", "orders"))
+    made.want(Waiting("s0", "orders"))
+    made.want(Waiting("s1", "orders"))
+    made.drop("s0")
+    assert give_all(made) == ["s1"]
