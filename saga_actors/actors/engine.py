@@ -20,6 +20,8 @@ from saga_actors.actors.protocol import (
     Address,
     AttemptKey,
     Bundle,
+    CatchUp,
+    CaughtUp,
     Committed,
     Drain,
     FromWorker,
@@ -48,6 +50,9 @@ from saga_actors.outcomes import SagaState
 
 TELL_TELEMETRY = 0.05
 """Seconds between two hints to telemetry that there is something new."""
+
+CATCH_UP = 2.0
+"""Seconds for which a node that ends waits for the listeners of telemetry."""
 
 FULL_RETRY = 1.0
 """Seconds after which a full disk is tried again."""
@@ -94,6 +99,8 @@ class Engine:
         self._reception = Reception(self, inquiry)
         self._timers: list[tuple[float, str]] = []
         self._drain_until: float | None = None
+        self._catch_up_until: float | None = None
+        self._told_of = -1
         self._full_until = 0.0
         self._without_room: set[str] = set()
         self._position, self._told = position, 0
@@ -117,6 +124,7 @@ class Engine:
         self._fire_timers(now)
         self._recovery.go_on()
         self._try_for_room(now)
+        self._reception.loaded()
         self.out += self.team.overdue(now)
         linger = self.limits.linger
         if linger is not None and self._drain_until is None and self.clients.alone_for(now) > linger:
@@ -132,6 +140,8 @@ class Engine:
         due = [self._timers[0][0] - now] if self._timers else []
         if self._position != self._told:
             due.append(self._told_at + TELL_TELEMETRY - now)
+        if self._drain_until is not None and not self.done:
+            due.append(self._drain_until - now)
         return max(0.001, min([1.0, *due]))
 
     def _take(self, message: Any, peer: Peer) -> None:
@@ -151,6 +161,8 @@ class Engine:
                 self._recovery.left(message.worker)
             case Neighbours():
                 self.neighbours, self._served = message, frozenset()
+            case CaughtUp():
+                self._told_of = message.position
             case Drain():
                 self.drain(message.seconds)
             case _:
@@ -381,9 +393,21 @@ class Engine:
     def _finish_draining(self) -> None:
         if self._drain_until is None or self.done or (self.slots.busy and self.clock() < self._drain_until):
             return
+        if not self._caught_up():
+            return
         self.done = True
         self._reception.dismiss()
         self.out.append((self.neighbours.root, NodeDone(f"drained; {self.unfinished} unfinished sagas stay")))
+
+    def _caught_up(self) -> bool:
+        """Whether the listeners have been told of everything, or have taken too long for it."""
+        now = self.clock()
+        if self.neighbours.telemetry is None or (self._catch_up_until is not None and now >= self._catch_up_until):
+            return True
+        if self._catch_up_until is None:
+            self._catch_up_until = now + CATCH_UP
+            self.out.append((self.neighbours.telemetry, CatchUp(self._position)))
+        return self._told_of == self._position
 
     def _tell_neighbours(self) -> None:
         served, now = self.team.all_served, self.clock()
@@ -392,7 +416,7 @@ class Engine:
             self.out.append((self.neighbours.status, NowServed(served)))
         if self._position == self._told or self.neighbours.telemetry is None:
             self._told = self._position
-        elif now - self._told_at >= TELL_TELEMETRY or self.done:
+        elif now - self._told_at >= TELL_TELEMETRY:
             self._told, self._told_at = self._position, now
             self.out.append((self.neighbours.telemetry, Committed(self._position)))
 

@@ -298,6 +298,20 @@ class Committed:
 
 
 @attrs.frozen
+class CatchUp:
+    """The node is about to end: tell the listeners of all that is in the journal; answered by `CaughtUp`."""
+
+    position: int
+
+
+@attrs.frozen
+class CaughtUp:
+    """The listeners were told of all up to this position."""
+
+    position: int
+
+
+@attrs.frozen
 class NowServed:
     """The supervisor tells the status actor which sagas are served."""
 

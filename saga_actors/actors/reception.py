@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from saga_actors.actors.clients import Peer, Waiter
 from saga_actors.actors.inquiry import Inquiry
-from saga_actors.actors.protocol import Alive, Detach, Detached, Heartbeat, Serve, Serving
+from saga_actors.actors.protocol import Alive, Detach, Detached, Heartbeat, LoadFailure, Serve, Serving
 from saga_actors.errors import CorruptionError, SagaIdError, UnknownSagaError
 from saga_actors.events import Accepted
 from saga_actors.execution import fold
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from saga_actors.actors.engine import Engine
 
 
+IMPORT_PATIENCE = 30.0
+"""Seconds for which whoever has a saga served waits for a worker to import it."""
+
+
 class _Refusing(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -45,7 +49,7 @@ class Reception:
     def __init__(self, engine: Engine, inquiry: Inquiry) -> None:
         self._engine = engine
         self._inquiry = inquiry
-        self._serves: list[tuple[Waiter, Serve]] = []
+        self._serves: list[tuple[float, Waiter, Serve]] = []
         self._departing: list[Waiter] = []
 
     def take(self, message: Any, peer: Peer) -> None:
@@ -199,22 +203,27 @@ class Reception:
         asked = [s for s in message.sources if engine.team.served(s.saga) is None]
         if asked:
             engine.out += engine.team.serve(asked)
-        self._serves.append((waiter, message))
+        self._serves.append((engine.clock() + IMPORT_PATIENCE, waiter, message))
         self.loaded()
 
     def loaded(self) -> None:
-        """A worker has loaded something: answer those whose sagas are decided on."""
-        undecided: list[tuple[Waiter, Serve]] = []
-        team = self._engine.team
-        for waiter, serve in self._serves:
+        """A worker has loaded something, or time has passed: answer those whose sagas are decided on."""
+        team, now = self._engine.team, self._engine.clock()
+        undecided: list[tuple[float, Waiter, Serve]] = []
+        for until, waiter, serve in self._serves:
             names = [source.saga for source in serve.sources]
-            if not all(team.served(name) is not None or team.answered(name) for name in names):
-                undecided.append((waiter, serve))
-                continue
-            plans = {name: plan.fingerprint for name in names if (plan := team.served(name)) is not None}
-            failures = {name: f for name in names if name not in plans and (f := team.failure(name)) is not None}
-            self._engine.clients.answer(waiter.peer, Serving(waiter.correlation_id, plans, failures))
+            if now < until and not all(team.served(name) is not None or team.answered(name) for name in names):
+                undecided.append((until, waiter, serve))
+            else:
+                self._engine.clients.answer(waiter.peer, self._serving(waiter.correlation_id, names))
         self._serves = undecided
+
+    def _serving(self, correlation_id: str, names: list[str]) -> Serving:
+        team = self._engine.team
+        plans = {name: plan.fingerprint for name in names if (plan := team.served(name)) is not None}
+        late = LoadFailure("import", f"no worker had imported it after {IMPORT_PATIENCE:g} s; see node.log")
+        failures = {name: team.failure(name) or late for name in names if name not in plans}
+        return Serving(correlation_id, plans, failures)
 
     # Clients that go.
 

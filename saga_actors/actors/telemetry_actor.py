@@ -21,7 +21,7 @@ import attrs
 
 from saga_actors.actors.child import Child
 from saga_actors.actors.process import FOLDER_VARIABLE
-from saga_actors.actors.protocol import Address, Birth, Committed
+from saga_actors.actors.protocol import Address, Birth, CatchUp, CaughtUp, Committed
 from saga_actors.errors import JournalError
 from saga_actors.journal import open_reader
 from saga_actors.journal.port import JournalReader, Tailed
@@ -138,10 +138,14 @@ class Tail:
                 _log().warning("telemetry waits: %s", error)
             return False
 
-    def save(self) -> None:
+    def caught_up(self, position: int) -> bool:
+        """Whether the listeners were told of everything up to this position."""
+        return self.position >= position and self._listeners.settled >= self._listeners.emitted
+
+    def save(self, *, at_once: bool = False) -> None:
         """Store how far the listeners were told, unless that was done just now."""
         now, settled = self._clock(), self._listeners.settled
-        if now - self._saved_at < SAVE_EVERY or not self._marks or self._marks[0][0] > settled:
+        if (now - self._saved_at < SAVE_EVERY and not at_once) or not self._marks or self._marks[0][0] > settled:
             return
         while self._marks and self._marks[0][0] <= settled:
             _, place = self._marks.popleft()
@@ -239,6 +243,7 @@ class TelemetryActor(Child):
     def __init__(self) -> None:
         super().__init__()
         self._tail: Tail | None = None
+        self._asked: tuple[Address, int] | None = None
 
     def take(self, message: Any, sender: Address) -> None:
         """Word from the root or the supervisor."""
@@ -246,6 +251,9 @@ class TelemetryActor(Child):
             self._begin(message.spec)
             self.send(sender, self.born(message.role, message.number))
         elif isinstance(message, Committed):
+            self._read_on()
+        elif isinstance(message, CatchUp):
+            self._asked = (sender, message.position)
             self._read_on()
         else:
             _log().warning("the telemetry actor was sent a %s, which it does not know", type(message).__name__)
@@ -267,8 +275,11 @@ class TelemetryActor(Child):
         if self._tail is None:
             return
         is_more = self._tail.read()
-        self._tail.save()
-        self.wake_in(BREATH if is_more else POLL)
+        self._tail.save(at_once=self._asked is not None)
+        if self._asked is not None and self._tail.caught_up(self._asked[1]):
+            self.send(self._asked[0], CaughtUp(self._asked[1]))
+            self._asked = None
+        self.wake_in(BREATH if is_more or self._asked else POLL)
 
 
 def _settle_in(spec: NodeSpec) -> None:

@@ -12,12 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
 from saga_actors.actors import process
 from saga_actors.actors.key import KEY_FILE_VARIABLE, load_key
+
+if TYPE_CHECKING:
+    from station import Station
 
 HERE = Path(__file__).parent
 
@@ -116,3 +120,13 @@ def _end(launcher: subprocess.Popen[str], folder: Path) -> None:
     for member in process.family(folder):
         if member.lives:
             os.kill(member.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    """A place for a journal and its node, of which nothing is left when the test is over."""
+    from station import Station
+
+    made = Station(tmp_path)
+    yield made
+    made.clear()

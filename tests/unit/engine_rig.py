@@ -12,6 +12,8 @@ from saga_actors.actors.engine import Engine, Limits
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.protocol import (
     AttemptKey,
+    CatchUp,
+    CaughtUp,
     FromWorker,
     Inventory,
     Joined,
@@ -145,6 +147,7 @@ class Rig:
         self.workers: dict[str, Worker] = {}
         self.dead: set[str] = set()
         self.inbox: dict[str, list[Any]] = defaultdict(list)
+        self.telemetry_listens = True
         self.lost: Callable[[str, Any], bool] = lambda _to, _message: False
         self.begin()
 
@@ -196,6 +199,8 @@ class Rig:
             if self.lost(to, message):
                 continue
             self.inbox[to].append(message)
+            if isinstance(message, CatchUp) and self.telemetry_listens:
+                queue += self.engine.handle(CaughtUp(message.position), to)
             if to in self.workers:
                 for said in self.workers[to].take(message):
                     queue += self.engine.handle(said, to)

@@ -18,7 +18,10 @@ from saga_actors.actors.protocol import (
     Heartbeat,
     Joined,
     Left,
+    Load,
     NodeDone,
+    Serve,
+    Source,
     ToWorker,
 )
 from saga_actors.errors import CommitUnknownError, EpochError, JournalFullError
@@ -246,6 +249,19 @@ def test_a_saga_goes_on_with_appended_steps_and_is_held_by_others() -> None:
         assert rig.events("s1")[-1] == end
 
 
+def test_whoever_has_a_saga_served_is_not_kept_waiting_by_an_import_that_hangs() -> None:
+    """P12: after 30 seconds without a word from any worker, the answer says so."""
+    rig = Rig()
+    worker = rig.worker()
+    rig.lost = lambda _to, message: isinstance(message, Load)
+    rig.send(Serve("q", (Source("shop:Slow", "shop"),)))
+    rig.settle(29.0)
+    assert rig.inbox["client"] == []
+    rig.settle(2.0)
+    assert "shop:Slow" in rig.inbox["client"][-1].failures
+    assert worker.ran == []
+
+
 def test_the_last_client_of_a_lingering_node_ends_it() -> None:
     """A node that lingers drains when its last client says goodbye, and tells it how many sagas stay."""
     rig = Rig(limits=Limits(linger=10.0))
@@ -284,6 +300,19 @@ def test_draining_waits_for_no_longer_than_it_may() -> None:
     rig.tick(4.0)
     assert not any(isinstance(message, NodeDone) for message in rig.inbox["root"])
     rig.tick(2.0)
+    assert isinstance(rig.inbox["root"][-1], NodeDone)
+
+
+def test_a_node_that_ends_waits_for_its_listeners_but_not_for_ever() -> None:
+    """The last events are told before the end; listeners that hang keep the node for two seconds at most."""
+    rig = Rig()
+    rig.telemetry_listens = False
+    rig.worker()
+    rig.send(run("s1"))
+    rig.send(Drain(5.0), "root")
+    rig.tick(1.0)
+    assert not any(isinstance(message, NodeDone) for message in rig.inbox["root"])
+    rig.tick(1.5)
     assert isinstance(rig.inbox["root"][-1], NodeDone)
 
 
