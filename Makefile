@@ -16,7 +16,7 @@ help: ## list these targets
 setup: $(READY) ## make the virtual environment, with the package and its tools
 
 demo: $(READY) ## run sagas on a real node, kill processes under them, and show what the journal says
-	@$(BIN)/python examples/demo/demo.py
+	@$(BIN)/python -u examples/demo/demo.py
 
 test: check ## check, and run all tests
 	$(BIN)/python -m pytest

@@ -27,6 +27,11 @@ class SagaState(StrEnum):
         """Whether this is one of the three ends."""
         return self in (SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the saga goes on by itself: it has not ended, and is not held."""
+        return self in (SagaState.RUNNING, SagaState.COMPENSATING)
+
 
 class FailureKind(StrEnum):
     """Why a saga went back, or why an undo did not work."""

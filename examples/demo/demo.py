@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -65,30 +64,25 @@ class Demo:
         print(f"   supervisor {after} has taken over; the bank answers")
         self.world.answer("bank", "ord_103")
         self.tell_end("ord_103")
-        self.claim("the worker outlived the supervisor", True, psutil.pid_exists(call.pid))
+        self.claim("the worker outlived the supervisor", True, call.pid in self.workers())
         self.claim("the bank was called once", 1, self.asked("ord_103").count("charge"))
-        self.claim(
-            "the second supervisor took over what was begun under the first",
-            [("charge_payment", 1), ("create_shipment", 2)],
-            [(begun.step, begun.epoch) for begun in self.begun("ord_103")[1:3]],
-        )
+        payment, shipment = self.begun("ord_103")[1:3]
+        self.claim("what was begun under one supervisor went on under the next", True, payment.epoch < shipment.epoch)
         self.claim("it ended as completed", "completed", self.state("ord_103"))
 
     def a_worker_is_killed(self) -> None:
         title("4. An order whose worker is killed in a step: the step is run again, with the same key")
         call = self.start_and_stop_at("carrier", "ord_104")
-        workers = [worker.pid for worker in self.sagas.locate()[1].workers]
-        self.claim("the shipment runs in a step worker", True, call.pid in workers)
-        if call.pid not in workers:
-            return
         print(f"   worker {call.pid} waits for the carrier, and gets SIGKILL")
-        process = psutil.Process(call.pid)
-        process.kill()
-        process.wait(PATIENCE)
+        worker = next(psutil.Process(pid) for pid in self.workers() if pid == call.pid)
+        worker.kill()
+        worker.wait(PATIENCE)
         self.world.answer("carrier", "ord_104")
         self.tell_end("ord_104")
         ships = [call for call in self.world.calls("ord_104") if call.what == "ship"]
-        self.claim("the carrier was called twice, from two processes", (2, 2), (len(ships), len({c.pid for c in ships})))
+        self.claim(
+            "the carrier was called twice, from two processes", (2, 2), (len(ships), len({c.pid for c in ships}))
+        )
         self.claim("both calls had the same key", 1, len({call.key for call in ships}))
         failed = [event for event in self.sagas.history("ord_104") if isinstance(event, AttemptFailed)]
         self.claim("the journal says that the first was cut short", [Ending.INTERRUPTED], [e.ending for e in failed])
@@ -122,6 +116,10 @@ class Demo:
         """The pid of the supervisor, as the root reports it, if it is another one."""
         pid: int = self.sagas.locate()[1].supervisor.pid
         return pid if pid != than else None
+
+    def workers(self) -> list[int]:
+        """The pids of the step workers, as the root reports them."""
+        return [worker.pid for worker in self.sagas.locate()[1].workers]
 
     def meet_family(self) -> None:
         """Note every process of the node, to see later that none is left."""
@@ -179,7 +177,6 @@ def title(text: str) -> None:
 
 def main() -> int:
     """Run the demo; the exit code."""
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory(prefix="saga-demo-") as folder:
         os.environ[FOLDER] = folder
         with Coordinator(f"sqlite:///{quote(folder)}/sagas.db") as sagas:
@@ -196,5 +193,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        sys.exit(main())
+    sys.exit(main())

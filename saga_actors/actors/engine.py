@@ -16,13 +16,12 @@ import attrs
 
 from saga_actors.actors.clients import Clients, Peer
 from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.neighbourhood import Neighbourhood
 from saga_actors.actors.protocol import (
     Address,
     AttemptKey,
     Bundle,
-    CatchUp,
     CaughtUp,
-    Committed,
     Drain,
     FromWorker,
     Inventory,
@@ -30,8 +29,6 @@ from saga_actors.actors.protocol import (
     Left,
     Loaded,
     Neighbours,
-    NodeDone,
-    NowServed,
     Posted,
 )
 from saga_actors.actors.reception import Reception
@@ -45,14 +42,8 @@ from saga_actors.errors import CorruptionError, JournalFullError
 from saga_actors.events import Ending, HoldReason
 from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, TimePassed
 from saga_actors.journal.port import Journal, held_reason
-from saga_actors.messages import Refusal, Refused, SagaEnded, SagaIsHeld
+from saga_actors.messages import Refusal, Refused, SagaIsHeld
 from saga_actors.outcomes import SagaState
-
-TELL_TELEMETRY = 0.05
-"""Seconds between two hints to telemetry that there is something new."""
-
-CATCH_UP = 2.0
-"""Seconds for which a node that ends waits for the listeners of telemetry."""
 
 FULL_RETRY = 1.0
 """Seconds after which a full disk is tried again."""
@@ -86,7 +77,7 @@ class Engine:
         self.epoch = epoch
         self.limits = limits
         self.clock = clock
-        self.neighbours = Neighbours()
+        self.neighbourhood = Neighbourhood(position)
         self.sagas = Sagas(journal, clock, roll)
         self.team = Team(epoch)
         self.slots = Slots(limits.threads)
@@ -99,13 +90,8 @@ class Engine:
         self._reception = Reception(self, inquiry)
         self._timers: list[tuple[float, str]] = []
         self._drain_until: float | None = None
-        self._catch_up_until: float | None = None
-        self._told_of = -1
         self._full_until = 0.0
         self._without_room: set[str] = set()
-        self._position, self._told = position, 0
-        self._told_at = 0.0
-        self._served: frozenset[str] = frozenset()
 
     # Messages in, messages out.
 
@@ -138,8 +124,8 @@ class Engine:
             return 0.0
         now = self.clock()
         due = [self._timers[0][0] - now] if self._timers else []
-        if self._position != self._told:
-            due.append(self._told_at + TELL_TELEMETRY - now)
+        if (news_at := self.neighbourhood.news_at()) is not None:
+            due.append(news_at - now)
         if self._drain_until is not None and not self.done:
             due.append(self._drain_until - now)
         return max(0.001, min([1.0, *due]))
@@ -160,9 +146,9 @@ class Engine:
             case Left():
                 self._recovery.left(message.worker)
             case Neighbours():
-                self.neighbours, self._served = message, frozenset()
+                self.neighbourhood.meet(message)
             case CaughtUp():
-                self._told_of = message.position
+                self.neighbourhood.listeners_heard(message.position)
             case Drain():
                 self.drain(message.seconds)
             case _:
@@ -234,7 +220,7 @@ class Engine:
         if wanted is None or (wanted.due is not None and wanted.due > now):
             self.slots.drop(saga_id)
         else:
-            self.slots.want(waiting_of(decided))
+            self.slots.want(decided.waiting)
         if decided.wakes_at is not None and decided.wakes_at > now:
             heapq.heappush(self._timers, (decided.wakes_at, saga_id))
 
@@ -283,7 +269,7 @@ class Engine:
         self._release()
         self.turn = Turn()
         self._finish_draining()
-        self._tell_neighbours()
+        self.out += self.neighbourhood.news(self.team.all_served, self.clock())
         out, self.out = self.out, []
         return out + self.clients.outgoing()
 
@@ -315,14 +301,14 @@ class Engine:
             return
         entries = [turn.entry(saga_id, self._tracked_now(saga_id).durable) for saga_id in turn.events]
         appended = self.journal.append(self.epoch, entries)
-        self._position = appended.position
+        self.neighbourhood.committed(appended.position)
         for saga_id, why in appended.why.items():
             log().error("saga %r was left out of a commit: %s", saga_id, why)
             self._left_out(saga_id, why)
         for saga_id, events in turn.events.items():
             tracked = self._tracked_now(saga_id)
-            self.unfinished += unfinished(tracked.decided.state) - tracked.counted
-            tracked.counted = unfinished(tracked.decided.state)
+            self.unfinished += tracked.decided.state.unfinished - tracked.counted
+            tracked.counted = tracked.decided.state.unfinished
             tracked.durable += len(events)
 
     def _tracked_now(self, saga_id: str) -> Tracked:
@@ -373,11 +359,11 @@ class Engine:
 
     def _let_go(self, saga_id: str, decided: Decided) -> None:
         for waiter in self.clients.waiting_for(saga_id):
-            self.clients.answer(waiter.peer, ending(waiter.correlation_id, decided))
+            self.clients.answer(waiter.peer, decided.ending(waiter.correlation_id))
         self.slots.drop(saga_id)
         self.sagas.end(saga_id)
 
-    # The end of a node, and its neighbours.
+    # The end of a node.
 
     @property
     def draining(self) -> bool:
@@ -391,55 +377,14 @@ class Engine:
             self._drain_until = self.clock() + seconds
 
     def _finish_draining(self) -> None:
-        if self._drain_until is None or self.done or (self.slots.busy and self.clock() < self._drain_until):
-            return
-        if not self._caught_up():
-            return
-        self.done = True
-        self._reception.dismiss()
-        self.out.append((self.neighbours.root, NodeDone(f"drained; {self.unfinished} unfinished sagas stay")))
-
-    def _caught_up(self) -> bool:
-        """Whether the listeners have been told of everything, or have taken too long for it."""
         now = self.clock()
-        if self.neighbours.telemetry is None or (self._catch_up_until is not None and now >= self._catch_up_until):
-            return True
-        if self._catch_up_until is None:
-            self._catch_up_until = now + CATCH_UP
-            self.out.append((self.neighbours.telemetry, CatchUp(self._position)))
-        return self._told_of == self._position
-
-    def _tell_neighbours(self) -> None:
-        served, now = self.team.all_served, self.clock()
-        if served != self._served and self.neighbours.status is not None:
-            self._served = served
-            self.out.append((self.neighbours.status, NowServed(served)))
-        if self._position == self._told or self.neighbours.telemetry is None:
-            self._told = self._position
-        elif now - self._told_at >= TELL_TELEMETRY:
-            self._told, self._told_at = self._position, now
-            self.out.append((self.neighbours.telemetry, Committed(self._position)))
-
-
-def unfinished(state: SagaState) -> bool:
-    """Whether a saga in this state counts against the limit of unfinished ones."""
-    return state in (SagaState.RUNNING, SagaState.COMPENSATING)
-
-
-def waiting_of(decided: Decided) -> Waiting:
-    """A saga's place in the queue for slots."""
-    wanted = decided.wanted
-    assert wanted is not None
-    back = wanted.phase == "compensate"
-    is_async = wanted.step.compensate_is_async if back else wanted.step.is_async
-    return Waiting(decided.saga_id, decided.plan.saga, is_async, urgent=back or wanted.rerun, alone=wanted.alone)
-
-
-def ending(correlation_id: str, decided: Decided) -> SagaEnded | SagaIsHeld:
-    """The answer to whoever waited for a saga that has ended or is held."""
-    if decided.outcome is not None:
-        return SagaEnded(correlation_id, decided.saga_id, decided.plan.saga, decided.outcome)
-    return SagaIsHeld(correlation_id, decided.saga_id, decided.held_reason or "")
+        if self._drain_until is None or self.done or (self.slots.busy and now < self._drain_until):
+            return
+        self.out += self.neighbourhood.catch_up(now)
+        if self.neighbourhood.caught_up(now):
+            self.done = True
+            self._reception.dismiss()
+            self.out.append(self.neighbourhood.farewell(f"drained; {self.unfinished} unfinished sagas stay"))
 
 
 def log() -> logging.Logger:

@@ -170,7 +170,7 @@ class Reception:
         """Answer when the saga ends; now, if it has, or is held."""
         engine = self._engine
         row = None if engine.sagas.get(saga_id) else self._row(saga_id)
-        if row is None or row.state in (SagaState.RUNNING, SagaState.COMPENSATING):
+        if row is None or row.state.unfinished:
             engine.clients.wait(saga_id, waiter)
             return
         if row.state is SagaState.HELD:

@@ -14,11 +14,13 @@ import attrs
 from thespian.actors import Actor, ActorExitRequest, ActorSystem, PoisonMessage
 
 from saga_actors.actors.protocol import Address, AttemptKey, Order
+from saga_actors.actors.slots import Waiting
 from saga_actors.decision import decide
 from saga_actors.errors import SagaActorsError
 from saga_actors.events import Accepted, AttemptStarted, Event, Phase, Verdict, WorkerId
 from saga_actors.execution import Execution, Wanted, fold
 from saga_actors.inputs import Input
+from saga_actors.messages import SagaEnded, SagaIsHeld
 from saga_actors.outcomes import Outcome, SagaState
 from saga_actors.plan import SagaPlan
 from saga_actors.status import outcome_of
@@ -83,6 +85,21 @@ class Decided:
     outcome: Outcome[bytes] | None = attrs.field(default=None, repr=False)
     held_reason: str | None = None
     refused: str | None = None
+
+    @property
+    def waiting(self) -> Waiting:
+        """The saga's place in the queue for slots, given that it wants one."""
+        wanted = self.wanted
+        assert wanted is not None
+        back = wanted.phase is Phase.COMPENSATE
+        is_async = wanted.step.compensate_is_async if back else wanted.step.is_async
+        return Waiting(self.saga_id, self.plan.saga, is_async, urgent=back or wanted.rerun, alone=wanted.alone)
+
+    def ending(self, correlation_id: str) -> SagaEnded | SagaIsHeld:
+        """The answer to whoever waited for the saga, given that it has ended or is held."""
+        if self.outcome is not None:
+            return SagaEnded(correlation_id, self.saga_id, self.plan.saga, self.outcome)
+        return SagaIsHeld(correlation_id, self.saga_id, self.held_reason or "")
 
 
 class SagaActor(Actor):  # type: ignore[misc]

@@ -11,7 +11,6 @@ from saga_actors.actors.saga import Begin, Decided, Describe, Happened, Restore,
 from saga_actors.events import Accepted
 from saga_actors.inputs import Input
 from saga_actors.journal.port import Journal
-from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
 
 CRASHES, CRASH_PERIOD = 3, 5.0
@@ -86,6 +85,5 @@ class Sagas:
         except SagaCrashedError:
             self._system.end(actor)
             raise
-        unfinished = decided.state in (SagaState.RUNNING, SagaState.COMPENSATING)
-        self._tracked[saga_id] = Tracked(actor, durable, decided, counted=durable > 0 and unfinished)
+        self._tracked[saga_id] = Tracked(actor, durable, decided, counted=durable > 0 and decided.state.unfinished)
         return decided

@@ -111,7 +111,12 @@ class StepWorker(Child):
             _settle_in(spec)
             worker = WorkerId(born.number, born.pid, born.started)
             self._runner = Runner(
-                worker, wake=self._wake, threads=spec.threads, limit=spec.context_limit, find=self._loader.find
+                worker,
+                wake=self._wake,
+                threads=spec.threads,
+                grace=spec.grace,
+                limit=spec.context_limit,
+                find=self._loader.find,
             )
         self.send(root, born)
 

@@ -1,7 +1,7 @@
 """Sagas whose every effect is a line in a ledger outside, and which wait, fail and hang as their context says.
 
 The context has `folder` (where ledger and gates are), `gates` (calls that wait for a file to appear), `failing` (calls
-that raise) and `aborting` (calls that give up). A call is named `step` or, for its undo, `undo-step`.
+that raise), `failing_first` (at their first attempt) and `aborting` (calls that give up). A call is named `step` or, for its undo, `undo-step`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Outside:
         """The calls of a saga in order, by name."""
         return [call.name for call in self.calls(saga_id=saga_id)]
 
+    def ended(self, name: str) -> None:
+        """Note that a call is through its gate, and about to end."""
+        self._append("ended", {"name": name})
+
     def open(self, name: str) -> None:
         """Let the calls go on that wait here."""
         (self.folder / f"{name}.open").touch()
@@ -78,11 +82,6 @@ class Outside:
             os.close(descriptor)
 
 
-def context(folder: Path, **choices: Any) -> dict[str, Any]:
-    """The context of a saga that acts upon this folder."""
-    return {"folder": str(folder), **choices}
-
-
 def act(context: dict[str, Any]) -> dict[str, Any]:
     """Note the call, then do as the context says."""
     here = current_step()
@@ -92,7 +91,8 @@ def act(context: dict[str, Any]) -> dict[str, Any]:
     outside.note(Call(here.saga_id, name, here.attempt, here.idempotency_key, os.getpid(), time.time(), done))
     if name in context.get("gates", ()):
         outside.wait(context.get("gate", f"{here.saga_id}-{name}"))
-    if name in context.get("failing", ()):
+    outside.ended(name)
+    if name in context.get("failing", ()) or (here.attempt == 1 and name in context.get("failing_first", ())):
         raise RuntimeError(f"{name} failed, as it was told to; it had {context.get('secret', 'nothing')}")
     if name in context.get("aborting", ()):
         raise Abort(f"{name} gave up, as it was told to; it had {context.get('secret', 'nothing')}")

@@ -49,6 +49,11 @@ class Station:
         found = [process.pid for process, its_role in self.node.members() if its_role == role and process.alive]
         return found[-1]
 
+    def replaced(self, role: str, after: ProcessId) -> bool:
+        """Whether a living process of this role was registered after that one."""
+        of_role = [process for process, its_role in self.node.members() if its_role == role]
+        return any(process.alive for process in of_role[of_role.index(after) + 1 :])
+
     def family(self) -> set[ProcessId]:
         """Every living process of the node."""
         members = {process for process, _ in self.node.members()}

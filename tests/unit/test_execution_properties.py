@@ -184,6 +184,7 @@ class World:
         self.dead: set[WorkerId] = set()
         self.moods = {EXECUTE: tape.one_of(list(FORWARD)), COMPENSATE: tape.one_of(list(BACKWARD))}
         self.tape = tape
+        self.patience = tape.one_of([0.4, 0.7, 0.98])
 
     def begin(self, event: AttemptStarted) -> None:
         key = (event.phase, event.step, event.attempt)
@@ -194,7 +195,7 @@ class World:
 
     def goes(self, call: Call) -> None:
         outcomes = (FORWARD if call.key[0] is EXECUTE else BACKWARD)[self.moods[call.key[0]]]
-        if call.timed_out and self.tape.often(0.85):
+        if call.timed_out and self.tape.often(self.patience):
             return  # not yet
         if call.timed_out:
             outcomes = ("success", "success", "silence", "fail", "death")
