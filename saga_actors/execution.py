@@ -73,7 +73,7 @@ TRANSITIONS: dict[type[Any], dict[SagaState, SagaState | str]] = {
 class Wanted:
     """The next attempt, not begun: it wants a slot once `due` (POSIX seconds) has come; None: at once.
 
-    `alone`: in a worker that runs nothing else, for it must not run twice, or was running in two worker deaths.
+    `alone`: in a worker that runs nothing else.
     """
 
     phase: Phase
@@ -158,8 +158,7 @@ class Execution:
         if phase is Phase.COMPENSATE and (step.forward.live or any(each.back.live for each in self.steps)):
             return None
         rerun = progress.ending is Ending.INTERRUPTED
-        alone = progress.reruns >= 2 or (phase is Phase.EXECUTE and plan.reruns == 0)
-        return Wanted(phase, plan, progress.begun + 1, progress.due, rerun, alone)
+        return Wanted(phase, plan, progress.begun + 1, progress.due, rerun, self.runs_alone(phase, index))
 
     @property
     def wakes_at(self) -> float | None:
@@ -210,6 +209,12 @@ class Execution:
     def progress(self, phase: Phase, index: int) -> Progress:
         """The attempts of one step in one phase."""
         return self.steps[index].forward if phase is Phase.EXECUTE else self.steps[index].back
+
+    def runs_alone(self, phase: Phase, index: int) -> bool:
+        """Whether a step must not share its worker: it must not run twice, or was running in two worker deaths."""
+        return self.progress(phase, index).reruns >= 2 or (
+            phase is Phase.EXECUTE and self.plan.steps[index].reruns == 0
+        )
 
     def context_for(self, phase: Phase, name: str) -> bytes:
         """The context that an attempt gets (P4)."""

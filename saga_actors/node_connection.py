@@ -19,7 +19,7 @@ class Node:
         self._coordinator = coordinator
         life, _ = coordinator.locate()
         self.system = SealedActorSystem.attach(life.admin_port)
-        """A Thespian ActorSystem: `ask`, `tell`, `listen`, `createActor`. One thread may use it; others, `private()`."""
+        """A Thespian ActorSystem: `ask`, `tell`, `listen`, `createActor`. One thread may use it; others `private()`."""
 
     @property
     def supervisor(self) -> Any:

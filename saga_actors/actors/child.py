@@ -14,6 +14,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 from thespian.actors import Actor, ActorExitRequest, WakeupMessage
 
 from saga_actors.actors.lifecycle import Ping, Pong
+from saga_actors.actors.process import is_member
 from saga_actors.actors.protocol import Address, Born
 from saga_actors.node import log_to_stderr
 
@@ -23,6 +24,9 @@ SOON = 0.002
 BROKEN = 70
 """The exit code of a child that met an exception it does not know; the root replaces it."""
 
+EARLY = 0.001
+"""Thespian's timers may fire some microseconds before their time, in seconds."""
+
 
 class Child(Actor):  # type: ignore[misc]
     """A child of the root. An exception that escapes ends the process: a return would deliver the message again."""
@@ -30,7 +34,8 @@ class Child(Actor):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._wakes: list[float] = []
-        log_here()
+        if is_member():
+            log_here()
 
     def receiveMessage(self, message: Any, sender: Address) -> Any:
         """Answer a ping, let time pass, or take what came."""
@@ -45,7 +50,7 @@ class Child(Actor):  # type: ignore[misc]
             self.send(sender, Pong(message.number))
         elif isinstance(message, WakeupMessage):
             now = time.monotonic()
-            self._wakes = [at for at in self._wakes if at > now]
+            self._wakes = [at for at in self._wakes if at > now + EARLY]
             self.woken()
         elif not isinstance(message, ActorExitRequest):
             self.take(message, sender)

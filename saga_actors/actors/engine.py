@@ -30,6 +30,7 @@ from saga_actors.actors.protocol import (
     Loaded,
     Neighbours,
     Posted,
+    Roster,
 )
 from saga_actors.actors.reception import Reception
 from saga_actors.actors.recovery import Recovery
@@ -90,7 +91,7 @@ class Engine:
         self._reception = Reception(self, inquiry)
         self._timers: list[tuple[float, str]] = []
         self._drain_until: float | None = None
-        self._full_until = 0.0
+        self._full_until = self._farewell_at = 0.0
         self._without_room: set[str] = set()
 
     # Messages in, messages out.
@@ -141,18 +142,31 @@ class Engine:
                 self.slots.serves(message.worker, set(message.plans))
                 self._reception.loaded()
             case Joined():
-                self.slots.join(message.worker)
-                self.out += self.team.join(message.worker, message.address, self.clock())
+                self._join(message)
             case Left():
                 self._recovery.left(message.worker)
             case Neighbours():
                 self.neighbourhood.meet(message)
+            case Roster():
+                self._compare(message)
             case CaughtUp():
                 self.neighbourhood.listeners_heard(message.position)
             case Drain():
                 self.drain(message.seconds)
             case _:
                 self._reception.take(message, peer)
+
+    def _join(self, joined: Joined) -> None:
+        self.slots.join(joined.worker)
+        self.out += self.team.join(joined.worker, joined.address, self.clock())
+
+    def _compare(self, roster: Roster) -> None:
+        """Make up for what was not heard of those who came and went."""
+        self.neighbourhood.meet(roster.neighbours)
+        for joined in roster.workers:
+            self._join(joined)
+        for worker in self.team.workers - {joined.worker for joined in roster.workers}:
+            self._recovery.left(worker)
 
     def report(self, message: FromWorker) -> None:
         """Reports of a worker; each is told to its saga, and a receipt goes out once that is durable."""
@@ -198,6 +212,8 @@ class Engine:
             return False
         self._watch(saga_id, decided)
         self._recovery.adopt(saga_id, decided)
+        if decided.wakes_at is not None and decided.wakes_at <= self.clock() and self.sagas.get(saga_id) is not None:
+            self.happen(saga_id, TimePassed())  # a deadline that passed while nobody looked
         return self.sagas.get(saga_id) is not None
 
     def happen(self, saga_id: str, given: Input) -> Decided | None:
@@ -228,12 +244,12 @@ class Engine:
         log().error("the actor of saga %r raised: %s; it is restarted from the journal", saga_id, crash)
         too_often = self.sagas.crashed(saga_id)
         self.withdraw(saga_id)
-        if too_often:
-            self.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
-        elif self.journal.find(saga_id) is not None:
-            self.restore(saga_id)
-        else:
+        if self.journal.find(saga_id) is None:
             self._refuse_start(saga_id, Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}")
+        elif too_often:
+            self.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
+        else:
+            self.restore(saga_id)
 
     def withdraw(self, saga_id: str) -> None:
         """Nothing that this saga decided in this turn has happened."""
@@ -310,6 +326,8 @@ class Engine:
             self.unfinished += tracked.decided.state.unfinished - tracked.counted
             tracked.counted = tracked.decided.state.unfinished
             tracked.durable += len(events)
+        if appended.why:
+            self.unfinished = self.journal.count_unfinished()
 
     def _tracked_now(self, saga_id: str) -> Tracked:
         tracked = self.sagas.get(saga_id)
@@ -378,13 +396,19 @@ class Engine:
 
     def _finish_draining(self) -> None:
         now = self.clock()
+        if self.done and now >= self._farewell_at:  # it may have been lost
+            self._say_farewell(now)
         if self._drain_until is None or self.done or (self.slots.busy and now < self._drain_until):
             return
         self.out += self.neighbourhood.catch_up(now)
         if self.neighbourhood.caught_up(now):
             self.done = True
             self._reception.dismiss()
-            self.out.append(self.neighbourhood.farewell(f"drained; {self.unfinished} unfinished sagas stay"))
+            self._say_farewell(now)
+
+    def _say_farewell(self, now: float) -> None:
+        self._farewell_at = now + 1.0
+        self.out.append(self.neighbourhood.farewell(f"drained; {self.unfinished} unfinished sagas stay"))
 
 
 def log() -> logging.Logger:

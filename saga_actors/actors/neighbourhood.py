@@ -28,7 +28,11 @@ class Neighbourhood:
 
     def meet(self, neighbours: Neighbours) -> None:
         """These are the neighbours from now on; a new one was told nothing yet."""
-        self._who, self._served = neighbours, frozenset()
+        if neighbours.status != self._who.status:
+            self._served = frozenset()
+        if neighbours.telemetry != self._who.telemetry:
+            self._told, self._patient_until = 0, None
+        self._who = neighbours
 
     def committed(self, position: int) -> None:
         """The journal's end is here."""

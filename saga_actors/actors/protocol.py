@@ -172,6 +172,14 @@ class Left:
 
 
 @attrs.frozen
+class Roster:
+    """The root tells the supervisor, each time it pings, of everybody who is there: what was lost is made up for."""
+
+    workers: tuple[Joined, ...]
+    neighbours: Neighbours
+
+
+@attrs.frozen
 class Drain:
     """The root tells the supervisor to come to an end within `seconds`; answered by `NodeDone`."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from saga_actors.actors.clients import Peer, Waiter
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.protocol import Alive, Detach, Detached, Heartbeat, LoadFailure, Serve, Serving
+from saga_actors.actors.saga import SagaCrashedError
 from saga_actors.errors import CorruptionError, SagaIdError, UnknownSagaError
 from saga_actors.events import Accepted
 from saga_actors.execution import fold
@@ -97,7 +98,11 @@ class Reception:
             message.context,
             message.deadline,
         )
-        engine.stage(message.saga_id, engine.sagas.begin(plan, accepted))
+        try:
+            begun = engine.sagas.begin(plan, accepted)
+        except SagaCrashedError as crash:
+            raise _Refusing(Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}") from crash
+        engine.stage(message.saga_id, begun)
         if isinstance(message, RunSaga):
             engine.clients.wait(message.saga_id, waiter)
         else:
@@ -169,7 +174,8 @@ class Reception:
     def _wait(self, saga_id: str, waiter: Waiter) -> None:
         """Answer when the saga ends; now, if it has, or is held."""
         engine = self._engine
-        row = None if engine.sagas.get(saga_id) else self._row(saga_id)
+        tracked = engine.sagas.get(saga_id)
+        row = None if tracked is not None and tracked.decided.state.unfinished else self._row(saga_id)
         if row is None or row.state.unfinished:
             engine.clients.wait(saga_id, waiter)
             return

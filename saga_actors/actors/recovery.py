@@ -81,14 +81,16 @@ class Recovery:
         if held is None:
             self._unadopted[live.worker].add(saga_id)
             return
-        if key not in held and not live.awaited:
+        is_held = key in held or key.epoch == engine.epoch  # what we had it begin, it has yet to report
+        if not is_held and not live.awaited:
             engine.happen(saga_id, Quieted(key.phase, key.step, key.attempt, key.epoch))
             return
-        if key not in held:
+        if not is_held:
+            held.add(key)
             engine.turn.orders[live.worker].append(live.order)
         step = next(step for step in decided.plan.steps if step.name == key.step)
         is_async = step.is_async if key.phase is Phase.EXECUTE else step.compensate_is_async
-        engine.slots.occupy(key, live.worker, Waiting(saga_id, decided.plan.saga, is_async))
+        engine.slots.occupy(key, live.worker, Waiting(saga_id, decided.plan.saga, is_async, alone=live.alone))
 
 
 def log() -> logging.Logger:

@@ -32,6 +32,7 @@ from saga_actors.actors.protocol import (
     Member,
     Neighbours,
     NodeDone,
+    Roster,
 )
 from saga_actors.actors.status_actor import StatusActor
 from saga_actors.actors.supervisor import SagaSupervisor
@@ -96,6 +97,7 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         self._deaths: list[float] = []
         self._asked: list[tuple[Address, str]] = []
         self._pings = 0
+        self._over: LifeOver | None = None
 
     def receiveMessage(self, message: Any, sender: Address) -> None:
         """One message; an error here ends the life, and the next one begins."""
@@ -103,7 +105,7 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             self._take(message, sender)
         except Exception:
             log.exception("the root failed on a %s", type(message).__name__)
-            self.send(self._life, LifeOver("the root met an error it does not know; see node.log", FAILED))
+            self._end(LifeOver("the root met an error it does not know; see node.log", FAILED))
 
     def _take(self, message: Any, sender: Address) -> None:
         match message:
@@ -112,7 +114,7 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             case Born():
                 self._on_born(message, sender)
             case Ping():
-                self.send(sender, Pong(message.number))
+                self.send(sender, self._over or Pong(message.number))
             case Pong():
                 self._on_pong(sender)
             case WakeupMessage():
@@ -125,9 +127,10 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             case DrainAndEnd():
                 self._tell_supervisor(Drain(DRAIN))
             case NodeDone():
-                self.send(self._life, LifeOver(message.reason, DRAINED))
+                self._end(LifeOver(message.reason, DRAINED))
             case CannotServe():
-                self.send(self._life, LifeOver(message.reason, HOPELESS))
+                has_served = self._numbers[SUPERVISOR] > 1
+                self._end(LifeOver(message.reason, FAILED if has_served else HOPELESS))
             case ActorExitRequest():
                 pass
             case _:
@@ -150,10 +153,15 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         now = time.monotonic()
         child = ChildRecord(role, number, self.createActor(CLASSES[role]), now, now)
         self._children.append(child)
-        birth = Birth(role, number, self._begun.spec)
-        if role == SUPERVISOR:
-            workers = tuple(Joined(c.worker, c.address) for c in self._born(WORKER))
-            birth = attrs.evolve(birth, workers=workers, neighbours=self._neighbours())
+        self._tell_of_birth(child)
+
+    def _tell_of_birth(self, child: ChildRecord) -> None:
+        """May be done again: who has been told says only that it was born."""
+        assert self._begun is not None
+        birth = Birth(child.role, child.number, self._begun.spec)
+        if child.role == SUPERVISOR:
+            roster = self._roster()
+            birth = attrs.evolve(birth, workers=roster.workers, neighbours=roster.neighbours)
         self.send(child.address, birth)
 
     def _on_born(self, born: Born, sender: Address) -> None:
@@ -175,6 +183,9 @@ class RootSupervisor(Actor):  # type: ignore[misc]
     def _born(self, role: str) -> list[ChildRecord]:
         return [c for c in self._children if c.role == role and c.born]
 
+    def _roster(self) -> Roster:
+        return Roster(tuple(Joined(c.worker, c.address) for c in self._born(WORKER)), self._neighbours())
+
     def _neighbours(self) -> Neighbours:
         status, telemetry = self._born(STATUS), self._born(TELEMETRY)
         return Neighbours(
@@ -184,8 +195,10 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         )
 
     def _tell_supervisor(self, message: Any) -> None:
-        for supervisor in self._born(SUPERVISOR):
-            self.send(supervisor.address, message)
+        """Also one that is not born yet: what it is told comes after its birth."""
+        for child in self._children:
+            if child.role == SUPERVISOR:
+                self.send(child.address, message)
 
     def _tell_where(self) -> None:
         supervisor, status = self._born(SUPERVISOR), self._born(STATUS)
@@ -209,10 +222,13 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         spec, now = self._begun.spec, time.monotonic()
         self._pings += 1
         for child in self._children:
-            if now - child.heard > spec.silence:
+            if now - child.heard > spec.silence or (child.born is None and now - child.created > spec.start_limit):
                 self._kill_silent(child)
             else:
                 self.send(child.address, Ping(self._pings))
+                if child.born is None:
+                    self._tell_of_birth(child)
+        self._tell_supervisor(self._roster())
         self.wakeupAfter(timedelta(seconds=spec.ping_every))
 
     def _kill_silent(self, child: ChildRecord) -> None:
@@ -221,7 +237,8 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             self._give_up(f"{child.role} {child.number} did not come to life")
         elif start_time(child.born.pid) == child.ticks:
             log.error("%s %d (pid %d) is silent, and is killed", child.role, child.number, child.born.pid)
-            os.kill(child.born.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.born.pid, signal.SIGKILL)
 
     def _on_exit(self, address: Address) -> None:
         child = next((c for c in self._children if c.address == address), None)
@@ -248,4 +265,9 @@ class RootSupervisor(Actor):  # type: ignore[misc]
 
     def _give_up(self, reason: str) -> None:
         log.critical("the life is given up: %s", reason)
-        self.send(self._life, LifeOver(reason, FAILED))
+        self._end(LifeOver(reason, FAILED))
+
+    def _end(self, over: LifeOver) -> None:
+        """Say so, and again at each ping, until we are killed."""
+        self._over = self._over or over
+        self.send(self._life, self._over)

@@ -58,11 +58,15 @@ class Describe:
 
 @attrs.frozen
 class Live:
-    """An attempt that is not quiet, with the order that began it; `awaited`: the saga waits for its report."""
+    """An attempt that is not quiet, with the order that began it.
+
+    `awaited`: the saga waits for its report; `alone`: its worker must run nothing else.
+    """
 
     worker: WorkerId
     order: Order
     awaited: bool
+    alone: bool
 
 
 @attrs.frozen
@@ -162,6 +166,7 @@ def _live(execution: Execution) -> tuple[Live, ...]:
             attempt.worker,
             _order(execution, phase, plan.name, attempt.number, attempt.epoch),
             execution.progress(phase, execution.index(plan.name)).awaited == attempt.number,
+            execution.runs_alone(phase, execution.index(plan.name)),
         )
         for phase, plan, attempt in execution.attempts
     )

@@ -95,7 +95,10 @@ class Slots:
 
     def drop(self, saga_id: str) -> None:
         """A saga waits no more (its place in the queue is skipped when it comes up)."""
-        self._queued.pop(saga_id, None)
+        waiting = self._queued.pop(saga_id, None)
+        if waiting is not None and waiting.alone:
+            for room in self._rooms.values():  # whoever else must run alone has one kept again
+                room.kept = False
 
     def next(self) -> tuple[Waiting, WorkerId] | None:
         """The saga that runs next, and the worker for it; None if nobody waits or nothing is free."""
@@ -122,7 +125,7 @@ class Slots:
             return
         room.running[key] = waiting
         room.used[waiting.is_async] += 1
-        room.alone = waiting.alone
+        room.alone = room.alone or waiting.alone
         room.kept = False
         self._where[key] = worker
         usage = (waiting.saga, waiting.is_async)

@@ -27,7 +27,7 @@ class SagaSupervisor(Child):
     def take(self, message: Any, sender: Address) -> None:
         """A message for the engine."""
         if isinstance(message, Birth):
-            self._open(message, sender)
+            self._be_born(message, sender)
         elif self._engine is not None and not self._engine.done:
             self._carry(self._engine.handle(message, sender))
 
@@ -44,6 +44,14 @@ class SagaSupervisor(Child):
             self.wake_in(self._engine.next_tick)
         for address, message in outgoing:
             self.send(address, message)
+
+    def _be_born(self, birth: Birth, root: Address) -> None:
+        """Begin, once; told again, only say so again."""
+        if self._engine is None:
+            self._open(birth, root)
+        if self._engine is not None:
+            self.send(root, self.born(birth.role, birth.number))
+            self.wake_in(0)
 
     def _open(self, birth: Birth, root: Address) -> None:
         spec: NodeSpec = birth.spec
@@ -69,8 +77,6 @@ class SagaSupervisor(Child):
         self._engine.handle(birth.neighbours or Neighbours(root=root), root)
         for worker in birth.workers:
             self._carry(self._engine.handle(worker, root))
-        self.send(root, self.born(birth.role, birth.number))
-        self.wake_in(0)
 
 
 def log() -> logging.Logger:

@@ -64,12 +64,17 @@ class Team:
         """A worker is dead."""
         self._colleagues.pop(worker, None)
 
+    @property
+    def workers(self) -> set[WorkerId]:
+        """All that are there."""
+        return set(self._colleagues)
+
     def has(self, worker: WorkerId) -> bool:
         """Whether the worker is alive, as far as the root has told."""
         return worker in self._colleagues
 
     def holdings(self, worker: WorkerId) -> set[AttemptKey] | None:
-        """The attempts that the worker held when it was asked; None until it has answered."""
+        """The attempts of earlier epochs that the worker was found to hold, or given; None until it has answered."""
         return self._colleagues[worker].holds
 
     def took(self, inventory: Inventory) -> list[Sent]:

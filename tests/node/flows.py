@@ -1,7 +1,8 @@
 """Sagas whose every effect is a line in a ledger outside, and which wait, fail and hang as their context says.
 
 The context has `folder` (where ledger and gates are), `gates` (calls that wait for a file to appear), `failing` (calls
-that raise), `failing_first` (at their first attempt) and `aborting` (calls that give up). A call is named `step` or, for its undo, `undo-step`.
+that raise), `failing_first` (at their first attempt) and `aborting` (calls that give up). A call is named `step`, or
+for its undo `undo-step`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from saga_actors.actors.engine import Engine, Limits
+from saga_actors.actors.fence import Fence
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.protocol import (
     AttemptKey,
@@ -83,21 +84,28 @@ class Worker:
     ran: list[AttemptKey] = attrs.Factory(list)
     running: list[Order] = attrs.Factory(list)
     reports: dict[int, Posted] = attrs.Factory(dict)
-    epoch: int = 0
-    received: int = 0
+    fence: Fence = attrs.Factory(Fence)
     serial: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch it has heard of."""
+        return self.fence.epoch
+
+    @property
+    def received(self) -> int:
+        """All messages of that epoch up to this number have come."""
+        return self.fence.received
 
     def take(self, message: Any) -> list[Any]:
         """One message from the supervisor; what the worker says to it."""
         match message:
-            case TakeInventory():
-                self.epoch, self.received = message.epoch, 0
+            case TakeInventory() if self.fence.admits(message.epoch):
                 return [self.inventory()]
             case Load():
                 known = {s.saga: self.plans[s.saga] for s in message.sources if s.saga in self.plans}
                 return [Loaded(self.worker, known, {}, tuple(Source(name, "shop") for name in known))]
-            case ToWorker() if message.epoch >= self.epoch and message.number > self.received:
-                self.received = message.number
+            case ToWorker() if self.fence.accept(message.epoch, message.number):
                 for serial in message.stored:
                     self.reports.pop(serial, None)
                 for order in message.orders:

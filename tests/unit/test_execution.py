@@ -1137,6 +1137,22 @@ def test_an_operator_accepts_the_old_definition_when_it_is_served_again() -> Non
     assert story.begins() == (EXECUTE, "b", 1)
 
 
+def test_what_is_to_undo_cannot_be_changed_by_accepting_a_definition_during_a_rollback() -> None:
+    """P3, P14: but before it, an operator may say otherwise what is done about the unknown."""
+    story = Story(step("a"), step("b", on_unknown=OnUnknown.ASSUME_FAILED)).does("a")
+    plan = served(story, step("a"), step("b"))
+    story.begins()
+    story.give(PlanOffered(plan))
+    forward = story.e
+    story.fails("b", UNKNOWN)
+    story.give(RETRY)
+    assert story.give(PlanOffered(plan)) == [SagaHeld]
+    assert "on_unknown" in story.refusal(PlanOffered(plan, "ann", "please"))
+    assert decide(forward, PlanOffered(plan, "ann", "please"), 1.0, 0.0).events == (
+        PlanAdopted(1.0, plan.plan_id, "ann", "please"),
+    )
+
+
 def test_a_definition_that_misplaces_a_started_step_cannot_be_accepted() -> None:
     """P14: not even by an operator."""
     story = Story(step("a"), step("b")).does("a")

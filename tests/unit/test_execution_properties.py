@@ -49,7 +49,7 @@ from saga_actors.status import outcome_of, status_of
 
 WANTED_EXAMPLES = os.environ.get("SAGA_ACTORS_EXAMPLES")
 PROFILE = hypothesis.settings(
-    max_examples=int(WANTED_EXAMPLES or 1200),
+    max_examples=int(WANTED_EXAMPLES or 1000),
     derandomize=WANTED_EXAMPLES is None,
     database=None,
     report_multiple_bugs=False,
@@ -182,9 +182,12 @@ class World:
         self.said: list[inputs.Report | inputs.WorkerDied] = []
         self.workers = [WorkerId(number, 100 + number, 0.0) for number in range(3)]
         self.dead: set[WorkerId] = set()
-        self.moods = {EXECUTE: tape.one_of(list(FORWARD)), COMPENSATE: tape.one_of(list(BACKWARD))}
+        self.moods = {
+            EXECUTE: tape.one_of([*FORWARD, "slow", "slow"]),
+            COMPENSATE: tape.one_of([*BACKWARD, "failing", "failing"]),
+        }
         self.tape = tape
-        self.patience = tape.one_of([0.4, 0.7, 0.98])
+        self.patience = tape.one_of([0.5, 0.98])
 
     def begin(self, event: AttemptStarted) -> None:
         key = (event.phase, event.step, event.attempt)
@@ -365,8 +368,8 @@ class Life:
         tape, world = self.tape, self.world
         self.at += tape.below(4) / 4
         likely: list[Callable[[], None]] = [self.rarity] if tape.often(self.restless) else []
-        if self.e.wanted and self.e.wanted.due is not None and tape.often(0.1):
-            likely = [lambda: self.give(inputs.CancelRequested("no patience")), self.late]
+        if self.e.wanted and self.e.wanted.due is not None and self.e.wanted.due > self.at and tape.often(0.2):
+            likely = [lambda: self.give(inputs.CancelRequested("no patience")), self.late, self.late]
         if not likely:
             likely += [lambda: self.deliver(tape.below(len(world.mailbox)))] * bool(world.mailbox)
             likely += [lambda: world.goes(tape.one_of(world.running()))] * bool(world.running())
@@ -590,12 +593,16 @@ class Life:
         assert model.left()[0] == event.step  # P2, P3: whatever comes later is undone, and this is not
         assert not any(phase is COMPENSATE for phase, _, _ in model.live)
         assert not any(names.index(name) >= names.index(event.step) for _, name, _ in model.live)
+        for earlier in names[: names.index(event.step)]:
+            assert not model.begun[COMPENSATE, earlier]  # P3
+            assert earlier not in model.skipped
         self.begin(event)
 
     def check_retry(self, event: RetryScheduled) -> None:
         model, key = self.model, (event.phase, event.step)
         ending, retryable = model.last[key]
         assert not model.awaited(*key)
+        assert event.phase is EXECUTE or not any(name == event.step for _, name, _ in model.live)
         assert event.rerun == (ending is Ending.INTERRUPTED)
         assert event.rerun or retryable
         step, forward = model.step(event.step), event.phase is EXECUTE
@@ -699,7 +706,9 @@ class Life:
             assert before.state is self.e.state
         self.seen["steps appended"] += len(new.steps) > len(old.steps)
         self.seen["another definition accepted"] += event.by is not None
-        self.model.plan = new
+        left, self.model.plan = self.model.left(), new
+        assert set(left) <= set(self.model.left())
+        assert not self.model.turned or left == self.model.left()
 
     # What must be true at any time, and at an end.
 
@@ -857,11 +866,23 @@ steps = st.builds(
     on_unknown=rarely_else([OnUnknown.COMPENSATE, OnUnknown.COMPENSATE, OnUnknown.HOLD, OnUnknown.ASSUME_FAILED]),
     compensate_retries=backoffs,
 )
-sizes = st.sampled_from([1, 2, 3, 3, 4, 5])
-plans = sizes.flatmap(lambda size: st.lists(steps, min_size=size, max_size=size)).map(
-    lambda made: SagaPlan("Any", tuple(attrs.evolve(step, name=f"s{n}") for n, step in enumerate(made)))
+delicate = st.builds(  # much is tried late, and little twice
+    StepPlan,
+    name=st.just(""),
+    compensable=st.just(True),
+    retries=st.sampled_from([Backoff(0), Backoff(1, first_delay=3.0, max_delay=3.0, jitter=0.0)]),
+    on_failure=st.sampled_from([OnFailure.ROLLBACK, OnFailure.IGNORE]),
+    on_unknown=rarely_else([OnUnknown.COMPENSATE, OnUnknown.ASSUME_FAILED]),
+    compensate_retries=st.just(Backoff(0)),
 )
-deadlines = st.sampled_from([None, None, None, 1.0, 3.0, 8.0])
+sizes = st.sampled_from([1, 2, 3, 3, 4, 5])
+kinds = st.sampled_from([steps, steps, delicate])
+plans = (
+    st.tuples(kinds, sizes)
+    .flatmap(lambda drawn: st.lists(drawn[0], min_size=drawn[1], max_size=drawn[1]))
+    .map(lambda made: SagaPlan("Any", tuple(attrs.evolve(step, name=f"s{n}") for n, step in enumerate(made))))
+)
+deadlines = st.sampled_from([None, None, None, 3.0, 10.0, 30.0])
 lengths = st.sampled_from([30, 120, 200, 300, 400, 600])
 
 
@@ -888,12 +909,12 @@ def test_whatever_happens_a_saga_is_done_or_undone_in_order_and_never_stuck() ->
         seen.update(life.seen)
 
     any_life()
-    print(*sorted((+seen).items(), key=lambda item: item[1]), sep="\n")
+    print(*sorted(seen.items(), key=lambda item: item[1]), sep="\n")  # shown when it fails
     assert not SITUATIONS - set(+seen), f"never occurred: {sorted(SITUATIONS - set(+seen))}"
     assert set(seen) <= SITUATIONS
 
 
-@PROFILE
+@hypothesis.settings(PROFILE, max_examples=max(PROFILE.max_examples // 5, 1))
 @hypothesis.given(lives())
 def test_every_prefix_of_a_journal_folds_into_the_saga_that_was_lived(life: Life) -> None:
     """P1, P9: a restart at any event finds the execution that was there."""

@@ -1,0 +1,164 @@
+"""The layers: who may import whom, read off the source, with what is imported in a function or for its types only."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+import saga_actors
+
+PACKAGE = Path(saga_actors.__file__).parent
+
+DOMAIN, PORTS, ACTORS, FACES = range(4)
+LAYERS = (
+    "errors outcomes definition retry execution decision inputs progress pinning plan events status step_context "
+    "source registry signature context_type",
+    "journal telemetry listeners",
+    "actors messages node node_folder node_spec node_start",
+    "coordinator node_connection cli testing dashboard",
+)
+LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}
+
+PURE_NAMES = (
+    "__future__ attrs collections contextlib contextvars dataclasses datetime enum functools hashlib inspect json math "
+    "types typing typing_extensions uuid"
+)
+PURE = frozenset(PURE_NAMES.split())
+"""What a module of the domain may import: nothing that reads a file, a clock or a die."""
+
+BESIDE_PURE = {
+    "definition": {"sys"},  # is the class found in its module?
+    "registry": {"gc", "threading", "weakref"},  # the one thing that a process has one of
+    "source": {"os", "sys"},  # the path of a script
+}
+
+IMPURE_CALLS = {"now", "utcnow", "today", "uuid1", "uuid4", "urandom", "open", "input", "print"}
+
+
+@attrs.frozen
+class Module:
+    """One file of the package; `name` is without the package's."""
+
+    name: str
+    tree: ast.Module
+
+    @property
+    def layer(self) -> int:
+        return LAYER_OF[self.name.partition(".")[0]]
+
+    @property
+    def imported(self) -> set[str]:
+        """The full names of what it imports, wherever in the file."""
+        return {name for node in ast.walk(self.tree) for name in _imported_by(node)}
+
+    @property
+    def ours(self) -> set[str]:
+        """What it imports of the package, without the package's name."""
+        return {name.partition(".")[2] for name in self.imported if name.partition(".")[0] == PACKAGE.name}
+
+    @property
+    def foreign(self) -> set[str]:
+        """The packages that it imports from elsewhere."""
+        return {name.partition(".")[0] for name in self.imported} - {PACKAGE.name}
+
+
+def _imported_by(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "a relative import"
+        assert node.module is not None
+        yield from (_full_name(node.module, alias.name) for alias in node.names)
+
+
+def _full_name(module: str, name: str) -> str:
+    """`from saga_actors import node` imports the module; `from saga_actors.node import Watchdog` does, too."""
+    path = PACKAGE.parent.joinpath(*module.split("."), name)
+    return f"{module}.{name}" if path.is_dir() or path.with_suffix(".py").is_file() else module
+
+
+def _modules() -> list[Module]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        if name != "__init__":
+            found.append(Module(name.removesuffix(".__init__"), ast.parse(path.read_text(), str(path))))
+    return found
+
+
+MODULES = _modules()
+every_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+every_domain_module = pytest.mark.parametrize(
+    "module", [each for each in MODULES if LAYER_OF.get(each.name) == DOMAIN], ids=lambda module: module.name
+)
+
+
+def test_every_module_has_its_layer() -> None:
+    """A module that is in no layer is put into one here, and into the table of docs/architecture.md."""
+    assert {module.name.partition(".")[0] for module in MODULES} <= LAYER_OF.keys()
+
+
+@every_module
+def test_imports_point_down_only(module: Module) -> None:
+    """No module imports one of a higher layer, or the package's root, which is above them all."""
+    assert "" not in module.ours, "it imports saga_actors itself; import from the module that defines the name"
+    higher = {name for name in module.ours if LAYER_OF[name.partition(".")[0]] > module.layer}
+    assert not higher
+
+
+@every_domain_module
+def test_the_domain_imports_no_input_or_output(module: Module) -> None:
+    """No file, socket, clock, chance, thread or database is in its reach."""
+    assert module.foreign <= PURE | BESIDE_PURE.get(module.name, set())
+
+
+@every_domain_module
+def test_the_domain_calls_for_no_time_or_chance(module: Module) -> None:
+    """Nor is one in what it does import: `datetime.now()` is a clock, and `uuid4()` a die."""
+    called = {_called(node) for node in ast.walk(module.tree) if isinstance(node, ast.Call)}
+    assert not called & IMPURE_CALLS
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+@every_module
+def test_only_the_actors_know_thespian_and_only_the_transport_its_internals(module: Module) -> None:
+    """`thespian.actors` is imported below `actors/`, and `thespian.system` in `actors/transport.py` alone."""
+    thespian = {name for name in module.imported if name.startswith("thespian")}
+    if module.name == "actors.transport":
+        return
+    assert thespian <= ({"thespian.actors"} if module.name.startswith("actors.") else set())
+
+
+@every_module
+def test_one_adapter_of_the_journal_does_not_know_another(module: Module) -> None:
+    """SQLite and memory have the port and the records in common, and nothing else; only `journal` itself knows both."""
+    adapters = {"journal.sqlite", "journal.memory"}
+    assert module.name == "journal" or not module.ours & adapters - {module.name}
+
+
+def test_only_the_sqlite_adapter_knows_the_database() -> None:
+    """`apsw` is imported by the two modules of the SQLite journal."""
+    assert {module.name for module in MODULES if "apsw" in module.foreign} == {"journal.sqlite", "journal.sqlite_file"}
+
+
+def test_nothing_is_imported_that_is_not_a_dependency() -> None:
+    """Beside the standard library, the package imports what pyproject.toml names, and no more."""
+    foreign = {name for module in MODULES for name in module.foreign}
+    assert foreign - sys.stdlib_module_names <= {
+        "apsw",
+        "attrs",
+        "cattrs",
+        "click",
+        "psutil",
+        "rich",
+        "thespian",
+        "typing_extensions",
+    }
