@@ -37,7 +37,7 @@ from saga_actors.events import (
     UndoFailed,
     Verdict,
 )
-from saga_actors.outcomes import Failure, FailureKind, SagaState
+from saga_actors.outcomes import Failure, SagaState
 from saga_actors.plan import OnFailure, SagaPlan, StepPlan
 from saga_actors.progress import Attempt, Progress, StepRun
 
@@ -153,9 +153,8 @@ class Execution:
         step, plan, progress = self.steps[index], self.plan.steps[index], self.progress(phase, index)
         if progress.awaited is not None or progress.undecided:
             return None
-        if phase is Phase.EXECUTE and (self.cancelled or step.verdict):
-            return None
-        if phase is Phase.COMPENSATE and (step.forward.live or any(each.back.live for each in self.steps)):
+        still_quieting = step.forward.live or any(each.back.live for each in self.steps)
+        if (self.cancelled or step.verdict) if phase is Phase.EXECUTE else still_quieting:
             return None
         rerun = progress.ending is Ending.INTERRUPTED
         return Wanted(phase, plan, progress.begun + 1, progress.due, rerun, self.runs_alone(phase, index))
@@ -262,8 +261,7 @@ class Execution:
         return self._with_progress(event.phase, index, self.progress(event.phase, index).started(event), **changes)
 
     def _live(self, event: AttemptSucceeded | AttemptFailed | AttemptQuieted) -> tuple[int, Progress]:
-        index = self.index(event.step)
-        progress = self.progress(event.phase, index)
+        progress = self.progress(event.phase, index := self.index(event.step))
         if progress.attempt(event.attempt) is None:
             raise self._cannot_follow(event)
         return index, progress
@@ -323,11 +321,8 @@ class Execution:
         return self
 
     def _step_failure(self) -> Failure | None:
-        if self.cursor >= len(self.steps) or self.steps[self.cursor].verdict is None:
-            return None
-        step, name = self.steps[self.cursor], self.plan.steps[self.cursor].name
-        after_doubt = step.forward.ending is Ending.FAILED and step.verdict is Verdict.UNKNOWN
-        return step.forward.failure(name, FailureKind.UNKNOWN if after_doubt else None)
+        step = self.steps[self.cursor] if self.cursor < len(self.steps) else StepRun()
+        return step.failure(self.plan.steps[self.cursor].name) if step.verdict else None
 
     def _undo_failed(self, event: UndoFailed) -> Execution:
         index, back = self._here(event, Phase.COMPENSATE, event.step)

@@ -117,6 +117,11 @@ class StepRun:
     before: bytes = attrs.field(default=b"", repr=False)
     after: bytes = attrs.field(default=b"", repr=False)
 
+    def failure(self, name: str) -> Failure:
+        """Why the step, called `name`, did not succeed; a clean failure does not hide an earlier doubt (P7)."""
+        after_doubt = self.forward.ending is Ending.FAILED and self.verdict is Verdict.UNKNOWN
+        return self.forward.failure(name, FailureKind.UNKNOWN if after_doubt else None)
+
     def to_undo(self, plan: StepPlan) -> bool:
         """Whether a rollback has to undo this step: it was, or may have been, done."""
         if not plan.compensable or self.undone or self.skipped:

@@ -20,6 +20,7 @@ from saga_actors.journal.port import (
     held_reason,
 )
 from saga_actors.journal.sqlite import SqliteJournal, SqliteReader
+from saga_actors.journal.sqlite_file import check_file
 from saga_actors.journal.url import JournalUrl
 
 __all__ = [
@@ -40,10 +41,18 @@ __all__ = [
     "Stored",
     "Tail",
     "Tailed",
+    "check_journal",
     "held_reason",
     "open_journal",
     "open_reader",
 ]
+
+
+def check_journal(url: str | JournalUrl) -> None:
+    """Raise what `open_journal` would, as far as it shows without making or changing anything."""
+    place = JournalUrl.parse(url)
+    if place.file is not None:
+        check_file(place.file)
 
 
 def open_journal(url: str | JournalUrl) -> Journal:

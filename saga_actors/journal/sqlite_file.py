@@ -70,6 +70,15 @@ def told(path: Path) -> Iterator[None]:
         raise JournalError(f"the journal {path} could not be used ({type(error).__name__}: {error})") from error
 
 
+def check_file(path: Path, vfs: str | None = None) -> None:
+    """Raise what `open_writer` would, as far as it shows without making or changing anything."""
+    _require_folder(path)
+    if os.path.lexists(path):
+        _require_file(path, os.R_OK | os.W_OK)
+        if path.stat().st_size:
+            _recognise(path, vfs)
+
+
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     """Open the journal for its one writer, making it (0600, whatever the umask) if there is none."""
     _require_folder(path)
@@ -172,6 +181,7 @@ def _recognise(path: Path, vfs: str | None) -> None:
     with told(path):
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
         try:
+            db.set_busy_timeout(BUSY_MILLISECONDS)  # somebody may be making it this moment
             _is_journal(db, path)
         finally:
             db.close(True)

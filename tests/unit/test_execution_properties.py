@@ -48,8 +48,9 @@ from saga_actors.retry import Backoff
 from saga_actors.status import outcome_of, status_of
 
 WANTED_EXAMPLES = os.environ.get("SAGA_ACTORS_EXAMPLES")
+ROUNDS = 10
 PROFILE = hypothesis.settings(
-    max_examples=int(WANTED_EXAMPLES or 1000),
+    max_examples=int(WANTED_EXAMPLES or 800),
     derandomize=WANTED_EXAMPLES is None,
     database=None,
     report_multiple_bugs=False,
@@ -125,7 +126,7 @@ T = TypeVar("T")
 
 
 class Tape:
-    """Choices, drawn from bytes; when they have run out, the last of them are over."""
+    """Choices, drawn from bytes; false when they have run out."""
 
     def __init__(self, choices: bytes) -> None:
         self._choices = list(reversed(choices))
@@ -168,7 +169,7 @@ FORWARD = {
 }
 BACKWARD = FORWARD | {
     "deadly": ("death",) * 40 + ("success",),
-    "failing": ("fail",) * 6 + ("abort", "timeout", "success"),
+    "failing": ("fail", "fail", "abort", "abort", "timeout", "success", "success"),
 }
 
 
@@ -184,10 +185,10 @@ class World:
         self.dead: set[WorkerId] = set()
         self.moods = {
             EXECUTE: tape.one_of([*FORWARD, "slow", "slow"]),
-            COMPENSATE: tape.one_of([*BACKWARD, "failing", "failing"]),
+            COMPENSATE: tape.one_of([*BACKWARD, "failing", "failing", "failing", "deadly"]),
         }
         self.tape = tape
-        self.patience = tape.one_of([0.5, 0.98])
+        self.patience = tape.one_of([0.5, 0.99])
 
     def begin(self, event: AttemptStarted) -> None:
         key = (event.phase, event.step, event.attempt)
@@ -368,13 +369,14 @@ class Life:
         tape, world = self.tape, self.world
         self.at += tape.below(4) / 4
         likely: list[Callable[[], None]] = [self.rarity] if tape.often(self.restless) else []
-        if self.e.wanted and self.e.wanted.due is not None and self.e.wanted.due > self.at and tape.often(0.2):
-            likely = [lambda: self.give(inputs.CancelRequested("no patience")), self.late, self.late]
+        if self.e.wanted and self.e.wanted.due is not None and self.e.wanted.due > self.at and tape.often(0.3):
+            likely = [lambda: self.give(inputs.CancelRequested("no patience")), self.late, self.late, self.late]
         if not likely:
             likely += [lambda: self.deliver(tape.below(len(world.mailbox)))] * bool(world.mailbox)
             likely += [lambda: world.goes(tape.one_of(world.running()))] * bool(world.running())
             likely += [lambda: self.reserve(in_time=tape.often(0.5))] * bool(self.e.wanted)
             likely += [lambda: self.give(self.operator_asks())] * (self.e.state in (HELD, FATAL))
+            likely += [lambda: self.hold(HoldReason.CRASHED)] * (self.e.state is HELD and tape.often(0.1))
         tape.one_of(likely or [self.rarity])()
 
     def deliver(self, index: int) -> None:
@@ -707,7 +709,9 @@ class Life:
         self.seen["steps appended"] += len(new.steps) > len(old.steps)
         self.seen["another definition accepted"] += event.by is not None
         left, self.model.plan = self.model.left(), new
-        assert set(left) <= set(self.model.left())
+        for name in set(left) - set(self.model.left()):
+            assert event.by is not None  # an operator's word, and only about the unknown
+            assert self.model.step(name).compensable
         assert not self.model.turned or left == self.model.left()
 
     # What must be true at any time, and at an end.
@@ -871,18 +875,18 @@ delicate = st.builds(  # much is tried late, and little twice
     name=st.just(""),
     compensable=st.just(True),
     retries=st.sampled_from([Backoff(0), Backoff(1, first_delay=3.0, max_delay=3.0, jitter=0.0)]),
-    on_failure=st.sampled_from([OnFailure.ROLLBACK, OnFailure.IGNORE]),
+    on_failure=st.sampled_from([OnFailure.ROLLBACK, OnFailure.IGNORE, OnFailure.IGNORE]),
     on_unknown=rarely_else([OnUnknown.COMPENSATE, OnUnknown.ASSUME_FAILED]),
     compensate_retries=st.just(Backoff(0)),
 )
 sizes = st.sampled_from([1, 2, 3, 3, 4, 5])
-kinds = st.sampled_from([steps, steps, delicate])
+kinds = st.sampled_from([steps, delicate])
 plans = (
     st.tuples(kinds, sizes)
     .flatmap(lambda drawn: st.lists(drawn[0], min_size=drawn[1], max_size=drawn[1]))
     .map(lambda made: SagaPlan("Any", tuple(attrs.evolve(step, name=f"s{n}") for n, step in enumerate(made))))
 )
-deadlines = st.sampled_from([None, None, None, 3.0, 10.0, 30.0])
+deadlines = st.sampled_from([None, None, None, 3.0, 30.0, 60.0])
 lengths = st.sampled_from([30, 120, 200, 300, 400, 600])
 
 
@@ -908,7 +912,10 @@ def test_whatever_happens_a_saga_is_done_or_undone_in_order_and_never_stuck() ->
             hypothesis.event(situation)
         seen.update(life.seen)
 
-    any_life()
+    for seed in range(ROUNDS):  # one as a rule; what hypothesis draws varies with its version and the modules loaded
+        hypothesis.seed(seed if WANTED_EXAMPLES is None else random.getrandbits(32))(any_life)()
+        if not SITUATIONS - set(+seen):
+            break
     print(*sorted(seen.items(), key=lambda item: item[1]), sep="\n")  # shown when it fails
     assert not SITUATIONS - set(+seen), f"never occurred: {sorted(SITUATIONS - set(+seen))}"
     assert set(seen) <= SITUATIONS
