@@ -21,10 +21,10 @@ demo: $(READY) ## run sagas on a real node, kill processes under them, and show 
 test: check ## check, and run all tests
 	$(BIN)/python -m pytest
 
-test-fast: $(READY) ## run the tests that need no processes
-	$(BIN)/python -m pytest -q -m "not node"
+test-fast: $(READY) ## run the tests that need no processes and little time
+	$(BIN)/python -m pytest -q -m "not node and not slow"
 
-test-node: $(READY) ## run the tests that do
+test-node: $(READY) ## run the tests that need processes
 	$(BIN)/python -m pytest -m node
 
 check: $(READY) ## see to format, lint and types

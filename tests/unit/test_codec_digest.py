@@ -46,6 +46,7 @@ def test_other_contexts_have_another_digest(one: Any, other: Any) -> None:
     assert digest_of(encode_context({"v": one}, dict)) != digest_of(encode_context({"v": other}, dict))
 
 
+@pytest.mark.slow
 def test_a_digest_is_the_same_in_every_process() -> None:
     """P10: sets are written in an order of their own, whatever the hash seed is."""
     code = (

@@ -131,7 +131,7 @@ def test_a_doubled_start_makes_one_saga() -> None:
     [
         (run("s1", SagaPlan("shop:Unknown", (StepPlan("a"),))), Refusal.NOT_SERVED),
         (run("s1", SagaPlan("shop:PlaceOrder", (StepPlan("a"),))), Refusal.MISMATCH),
-        (run("s1", context=b"{" + b" " * 200 + b"}"), Refusal.BAD_REQUEST),
+        (run("s1", context=b"{" + b" " * 200 + b"}"), Refusal.TOO_LARGE),
         (run("bad\nid"), Refusal.BAD_REQUEST),
         (wait("nobody"), Refusal.UNKNOWN_SAGA),
     ],

@@ -161,6 +161,7 @@ def test_whoever_waited_asks_the_next_supervisor_and_is_answered() -> None:
     assert isinstance(rig.inbox["client"][-1], SagaEnded)
 
 
+@pytest.mark.slow
 def test_a_thousand_unfinished_sagas_are_recovered_in_slices() -> None:
     """P1, P11: each look at the mailbox comes after a bounded number of sagas, and all of them end."""
     rig = Rig()

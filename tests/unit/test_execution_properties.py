@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import attrs
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 
 from saga_actors import inputs
@@ -898,6 +899,7 @@ def lives(draw: st.DrawFn) -> Life:
     return Life(plan, deadline, random.Random(seed).randbytes(length))
 
 
+@pytest.mark.slow
 def test_whatever_happens_a_saga_is_done_or_undone_in_order_and_never_stuck() -> None:
     """P2, P3, P4, P6, P7, P9, P12 hold for any definition and any sequence of inputs, folded or lived through."""
     seen: Counter[str] = Counter()
@@ -921,6 +923,7 @@ def test_whatever_happens_a_saga_is_done_or_undone_in_order_and_never_stuck() ->
     assert set(seen) <= SITUATIONS
 
 
+@pytest.mark.slow
 @hypothesis.settings(PROFILE, max_examples=max(PROFILE.max_examples // 5, 1))
 @hypothesis.given(lives())
 def test_every_prefix_of_a_journal_folds_into_the_saga_that_was_lived(life: Life) -> None:

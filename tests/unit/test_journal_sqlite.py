@@ -226,6 +226,7 @@ class TestDisks:
         assert not isinstance(refused.value, CommitUnknownError | JournalFullError)
 
 
+@pytest.mark.slow
 class TestProcesses:
     def test_what_was_appended_outlives_a_writer_that_is_killed(self, path: Path) -> None:
         """A process that dies right after `append` has returned leaves everything behind, for readers and writers."""

@@ -47,6 +47,7 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     assert mode_of(tmp_path) == 0o755
 
 
+@pytest.mark.slow
 def test_processes_that_need_the_key_at_once_agree_on_one(tmp_path: Path) -> None:
     """The file appears whole or not at all, and the losers take the winner's."""
     path = tmp_path / "state" / "key"

@@ -99,6 +99,7 @@ def test_a_module_that_is_run_is_known_by_its_name(tmp_path: Path) -> None:
     assert source == str(Source("shop.place_order", "PlaceOrder"))
 
 
+@pytest.mark.slow
 def test_a_script_in_a_spawned_child_has_the_same_name(tmp_path: Path) -> None:
     """multiprocessing loads a script again as `__mp_main__`; its sagas keep their names."""
     spawn = """
@@ -125,6 +126,7 @@ def test_a_script_that_cannot_be_imported_is_refused(file: str, tmp_path: Path) 
     assert "call the file something.py" in run_python("-P", argument, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_typed_in_is_refused(tmp_path: Path) -> None:
     """A class from stdin or a REPL stays in `__main__`, and is refused with what to do."""
     for said in (run_python("-", cwd=tmp_path, stdin=SCRIPT), run_python("-c", SCRIPT, cwd=tmp_path)):
