@@ -22,7 +22,7 @@ test: check ## check, and run all tests
 	$(BIN)/python -m pytest
 
 test-fast: $(READY) ## run the tests that need no processes and little time
-	$(BIN)/python -m pytest -q -m "not node and not slow"
+	$(BIN)/python -m pytest -q tests/unit -m "not node and not slow"
 
 test-node: $(READY) ## run the tests that need processes
 	$(BIN)/python -m pytest -m node

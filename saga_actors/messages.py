@@ -8,13 +8,14 @@ before the first send, so asking again is safe.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, cast
 
 import attrs
 
 from saga_actors.definition import Saga
-from saga_actors.errors import SagaIdError
+from saga_actors.errors import SagaActorsError, SagaIdError
 from saga_actors.events import Event
 from saga_actors.journal.codec import decode_context, digest_of, encode_context
 from saga_actors.outcomes import C, Outcome, SagaState, SagaStatus
@@ -36,18 +37,29 @@ def checked_id(saga_id: object) -> str:
         raise SagaIdError(f"saga_id has {len(saga_id)} characters; expected 1 to {ID_LENGTH}")
     if not saga_id.isprintable():
         raise SagaIdError(f"saga_id is {saga_id!r}; expected no control characters or line breaks")
-    return saga_id
+    return str.__str__(saga_id)  # of a subclass, only the text: nobody else need have its module
+
+
+def _a(*kinds: type[Any]) -> Callable[[Any, Any, Any], None]:
+    """Refuses any other kind of value where the message is made, before it can puzzle whoever it is sent to."""
+
+    def check(message: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, kinds):
+            what, expected = f"{type(message).__name__}.{attribute.name}", " or ".join(kind.__name__ for kind in kinds)
+            raise SagaActorsError(f"{what} is of type {type(value).__name__}; expected {expected}")
+
+    return check
 
 
 @attrs.frozen(kw_only=True)
 class _Start:
-    correlation_id: str
-    saga_id: str
-    saga: str
-    fingerprint: str
-    digest: str
-    context: bytes = attrs.field(repr=False)
-    deadline: float | None = None
+    correlation_id: str = attrs.field(validator=_a(str))
+    saga_id: str = attrs.field(validator=_a(str))
+    saga: str = attrs.field(validator=_a(str))
+    fingerprint: str = attrs.field(validator=_a(str))
+    digest: str = attrs.field(validator=_a(str))
+    context: bytes = attrs.field(repr=False, validator=_a(bytes))
+    deadline: float | None = attrs.field(default=None, validator=_a(float, int, type(None)))
 
     @classmethod
     def _fields(
@@ -106,35 +118,35 @@ class StartSaga(_Start):
 class AwaitSaga:
     """Answer when this saga ends: `SagaEnded`, `SagaIsHeld` or `Refused`."""
 
-    correlation_id: str
-    saga_id: str
+    correlation_id: str = attrs.field(validator=_a(str))
+    saga_id: str = attrs.field(validator=_a(str))
 
 
 @attrs.frozen
 class GetStatus:
     """Answered by `StatusIs`, or `Refused` if there is no such saga."""
 
-    correlation_id: str
-    saga_id: str
+    correlation_id: str = attrs.field(validator=_a(str))
+    saga_id: str = attrs.field(validator=_a(str))
 
 
 @attrs.frozen
 class GetHistory:
     """Answered by `HistoryIs`, or `Refused` if there is no such saga."""
 
-    correlation_id: str
-    saga_id: str
+    correlation_id: str = attrs.field(validator=_a(str))
+    saga_id: str = attrs.field(validator=_a(str))
 
 
 @attrs.frozen
 class ListSagas:
     """Answered by `SagasAre`, newest first; `after` is the `next_page` of the page before."""
 
-    correlation_id: str
-    state: SagaState | None = None
-    saga: str | None = None
-    limit: int = 100
-    after: int | None = None
+    correlation_id: str = attrs.field(validator=_a(str))
+    state: SagaState | None = attrs.field(default=None, validator=_a(SagaState, type(None)))
+    saga: str | None = attrs.field(default=None, validator=_a(str, type(None)))
+    limit: int = attrs.field(default=100, validator=_a(int))
+    after: int | None = attrs.field(default=None, validator=_a(int, type(None)))
 
 
 @attrs.frozen
@@ -225,6 +237,7 @@ class Refusal:
     OVERLOADED = "overloaded"
     DRAINING = "draining"
     BAD_REQUEST = "bad_request"
+    TOO_LARGE = "too_large"
     CORRUPT = "corrupt"
 
 

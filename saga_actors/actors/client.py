@@ -6,8 +6,10 @@ supervisor is a new one. Whoever loses its node inside a call attaches again or 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import subprocess
 import threading
 import time
@@ -15,8 +17,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
-import attrs
-
+from saga_actors.actors import process
+from saga_actors.actors.connector import ABSENCE, PATIENCE, Connector, Errors
 from saga_actors.actors.mailbox import Mailbox
 from saga_actors.actors.protocol import (
     Address,
@@ -25,45 +27,31 @@ from saga_actors.actors.protocol import (
     Detach,
     Detached,
     Heartbeat,
-    Locate,
     Located,
     Serve,
     Serving,
     Source,
 )
-from saga_actors.actors.transport import address_of
-from saga_actors.errors import NodeError, NodeUnreachableError, SagaActorsError
-from saga_actors.messages import Refusal, Refused, new_id
-from saga_actors.node_folder import NodeFolder
+from saga_actors.actors.questions import Question, Questions
+from saga_actors.errors import CoordinatorClosedError, NodeError, NodeUnreachableError, SagaActorsError
+from saga_actors.messages import new_id
+from saga_actors.node_folder import NodeFolder, ProcessId
 from saga_actors.node_spec import Life, NodeSpec
-from saga_actors.node_start import NodeVanishedError, StartedNode, ensure_node, wait_for_life
+from saga_actors.node_start import StartedNode
 
 log = logging.getLogger("saga_actors")
 
-TICK = 0.25
+TICK = 0.1
 """Seconds between two looks at what was not answered."""
 
 HEARTBEAT = 1.0
 """Seconds between two signs of life."""
 
-ASK_AGAIN = 2.0
-"""Seconds after which a question is asked again."""
-
 SILENCE = 5.0
 """Seconds without an answer to a heartbeat, after which the supervisor is looked for anew."""
 
-PATIENCE = 30.0
-"""Seconds for which a node is looked for, or started, before whoever asks is told that there is none."""
-
-
-@attrs.define
-class Question:
-    """Something asked; `due` is when it is asked again (monotonic seconds)."""
-
-    message: Any
-    to_status: bool
-    future: Future[Any]
-    due: float
+DRAIN = 5.0
+"""Seconds for which attempts may finish when this process ends without a word to its coordinator."""
 
 
 class Client:
@@ -71,42 +59,51 @@ class Client:
 
     def __init__(self, spec: NodeSpec, sources: Callable[[], Iterable[Source]], *, starts: bool) -> None:
         self._spec = spec
-        self._folder = NodeFolder.of(spec.journal_url)
         self._sources = sources
-        self._starts = starts
-        self._name = new_id()
-        self._lock = threading.RLock()
-        self._questions: dict[str, Question] = {}
+        inside = _is_inside(spec)
+        self._starts = starts and not inside
+        self._name = "" if inside else new_id()
+        self._lock = threading.Lock()  # over what a search begins with and ends in
+        self._questions = Questions()
         self._where: Located | None = None
         self._life: Life | None = None
+        self._connector: Connector | None = None
+        self._searching: threading.Thread | None = None
+        self._bereft = False
+        self._closed = self._leaving = False
+        self._standing = ""
         self._epoch = 0
         self._heard = self._beat = 0.0
-        self._connector: threading.Thread | None = None
-        self._located: tuple[str, Future[Located]] | None = None
         self._fingerprints: dict[str, str] = {}
-        self._closed = False
-        self.started: StartedNode | None = None
+        self._started: StartedNode | None = None
         self._mailbox = Mailbox(self._on_message, self._on_undeliverable, tick=self._tick, interval=TICK)
+        atexit.register(self._at_exit)
 
     # Asking.
 
     def ask(self, message: Any, *, to_status: bool = False) -> Future[Any]:
         """Ask until answered; the future has the answer, or a NodeError if there is no node for `PATIENCE` seconds."""
-        future: Future[Any] = Future()
-        question = Question(message, to_status, future, time.monotonic() + ASK_AGAIN)
+        question = self._questions.add(message, to_status)
+        try:
+            self._begin_asking(question)
+        except BaseException:
+            self.forget(message.correlation_id)
+            raise
+        return question.future
+
+    def _begin_asking(self, question: Question) -> None:
         with self._lock:
-            self._questions[message.correlation_id] = question
-            where = self._where
+            where, closed = self._where, self._closed
+        if closed:
+            raise CoordinatorClosedError("this coordinator is closed; make a new one")
         if where is None:
             self._connect()
         else:
             self._post([question], where)
-        return future
 
     def forget(self, correlation_id: str) -> None:
         """Nobody waits for this answer any more."""
-        with self._lock:
-            self._questions.pop(correlation_id, None)
+        self._questions.drop(correlation_id)
 
     def fingerprint(self, saga: str) -> str | None:
         """The fingerprint of the plan that the node serves for this saga, as far as it has told us."""
@@ -116,9 +113,10 @@ class Client:
         """What the node said it serves is not so any more."""
         self._fingerprints = {}
 
-    def serve(self, sources: Iterable[Source]) -> Future[Serving]:
-        """Have the node serve these sagas."""
-        return self.ask(Serve(new_id(), tuple(sources)))
+    @property
+    def alive(self) -> bool:
+        """Whether it can still ask; not after `close`, nor after a fork."""
+        return self._mailbox.alive
 
     @property
     def connected(self) -> bool:
@@ -126,34 +124,70 @@ class Client:
         return self._where is not None
 
     def located(self, timeout: float = PATIENCE) -> tuple[Life, Located]:
-        """The node's life and where everybody is; attaches first if need be."""
-        beat = self.ask(Heartbeat(new_id(), self._name))
-        beat.result(timeout)
-        assert self._life is not None
-        assert self._where is not None
-        return self._life, self._where
+        """The node's life and where everybody is, now; attaches first if need be."""
+        beat = Heartbeat(new_id(), self._name)
+        try:
+            self.ask(beat).result(timeout)
+        except TimeoutError:
+            raise NodeUnreachableError(f"the node did not answer within {timeout:g} s; see its log") from None
+        finally:
+            self.forget(beat.correlation_id)
+        with self._lock:
+            if self._life is None or self._where is None:
+                raise NodeUnreachableError("the node went while it was asked; ask again")
+            return self._life, self._where
+
+    # Going.
 
     def leave(self, drain: float) -> Detached | None:
         """Say goodbye; if we were the last, the node drains and ends. None if there was none, or it did not answer."""
+        self._leaving = True
+        searching = self._searching
+        if searching is not None and self._starts:
+            searching.join(drain + 5.0)  # a node that is being started would stay for a while
         if not self.connected:
             return None
+        detach = Detach(new_id(), self._name, drain)
         try:
-            detached: Detached = self.ask(Detach(new_id(), self._name, drain)).result(drain + 5.0)
+            detached: Detached = self.ask(detach).result(drain + 5.0)
         except (SagaActorsError, TimeoutError):
             return None
+        finally:
+            self.forget(detach.correlation_id)
         return detached
 
     def wait_for_end(self, timeout: float = 10.0) -> None:
-        """Wait until the node that we started has ended, and collect it; one that others started ends by itself."""
-        if self.started is not None:
+        """Wait until the node has ended, and collect it if it is our child."""
+        deadline = time.monotonic() + timeout
+        life = self._life
+        if life is not None:
+            watchdog = ProcessId(life.watchdog_pid, life.watchdog_started)
+            while watchdog.alive and time.monotonic() < deadline:
+                time.sleep(0.005)
+        if self._started is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.started.wait(timeout)
+                self._started.wait(max(0.1, deadline - time.monotonic()))
 
     def close(self) -> None:
         """End the client's thread; whoever still waits is told."""
         with self._lock:
             self._closed = True
-        self._fail(NodeUnreachableError("this coordinator was closed while it was asked something"))
+        atexit.unregister(self._at_exit)
+        self._questions.fail(self._farewell())
+        self._mailbox.close()
+
+    @staticmethod
+    def _farewell() -> CoordinatorClosedError:
+        return CoordinatorClosedError("this coordinator was closed meanwhile; a saga that was started goes on")
+
+    def _at_exit(self) -> None:
+        """Nobody has closed us, and the interpreter ends: say goodbye, without waiting for what comes of it."""
+        if not self._mailbox.alive:  # also: we were forked
+            return
+        self._leaving = True
+        if (where := self._where) is not None:
+            with contextlib.suppress(SagaActorsError):
+                self._mailbox.post(where.supervisor.address, Bundle((Detach(new_id(), self._name, DRAIN),)))
         self._mailbox.close()
 
     # What comes. (On the mailbox's thread, like `_tick`.)
@@ -161,145 +195,140 @@ class Client:
     def _on_message(self, message: Any, sender: Address) -> None:
         for item in message.items if isinstance(message, Bundle) else (message,):
             self._on_item(item)
+        self._ask_again()
 
     def _on_item(self, item: Any) -> None:
         if isinstance(item, Located):
-            self._on_located(item)
+            if (connector := self._connector) is not None:
+                connector.heard(item)
             return
         if isinstance(item, Alive):
             self._on_alive(item)
         if isinstance(item, Serving):
-            self._fingerprints |= item.fingerprints
-        if isinstance(item, Refused) and item.code == Refusal.DRAINING:
-            return  # it is asked again, of the next node
-        with self._lock:
-            question = self._questions.pop(getattr(item, "correlation_id", ""), None)
-        if question is not None and not question.future.cancelled():
-            question.future.set_result(item)
+            self._fingerprints = self._fingerprints | item.fingerprints
+        self._questions.answer(item)
 
     def _on_alive(self, alive: Alive) -> None:
         self._heard = time.monotonic()
-        if alive.epoch != self._epoch:
+        if alive.epoch > self._epoch:
             self._epoch = alive.epoch
             self._begin_anew()
 
-    def _on_located(self, located: Located) -> None:
-        waiting = self._located
-        if waiting is not None and waiting[0] == located.correlation_id and not waiting[1].done():
-            waiting[1].set_result(located)
+    def _begin_anew(self) -> None:
+        """There is a new supervisor: it knows nothing of us."""
+        self.forget(self._standing)
+        serve = Serve(new_id(), tuple(self._sources()))
+        if serve.sources:
+            self._standing = serve.correlation_id
+            self._questions.add(serve, to_status=False)
+        if (where := self._where) is not None:
+            self._post(self._questions.all(), where)
 
     def _on_undeliverable(self, address: Address, message: Any) -> None:
         where = self._where
         if where is not None and address in (where.supervisor.address, where.status.address):
-            self._lose()
+            self._lose(where)
 
     def _tick(self) -> None:
+        self._collect()
         where, now = self._where, time.monotonic()
         if where is None:
-            return
-        if now - self._heard > SILENCE:
-            self._lose()
-            return
-        if now - self._beat >= HEARTBEAT:
+            if self._questions or self._bereft:
+                self._connect()
+        elif not self._leaving and now - self._heard > SILENCE:
+            self._lose(where)
+        else:
+            self._beat_if_due(where, now)
+            self._ask_again()
+
+    def _beat_if_due(self, where: Located, now: float) -> None:
+        if not self._leaving and now - self._beat >= HEARTBEAT:
             self._beat = now
             self._mailbox.post(where.supervisor.address, Bundle((Heartbeat(new_id(), self._name),)))
-        with self._lock:
-            due = [q for q in self._questions.values() if q.due <= now]
-        self._post(due, where)
+
+    def _collect(self) -> None:
+        """A node that we started and that has ended is no zombie for long."""
+        started = self._started
+        if started is not None and started.poll() is not None and not self._leaving:
+            self._started = None
 
     # What goes.
 
-    def _post(self, questions: list[Question], where: Located) -> None:
-        """Send questions, all that go to one address in one message."""
-        for to_status, member in ((False, where.supervisor), (True, where.status)):
-            asked = [q for q in questions if q.to_status is to_status]
-            for question in asked:
-                question.due = time.monotonic() + ASK_AGAIN
-            if asked:
-                self._mailbox.post(member.address, Bundle(tuple(q.message for q in asked)))
+    def _ask_again(self) -> None:
+        due = self._questions.due()
+        if due and (where := self._where) is not None:
+            self._post(due, where)
 
-    def _begin_anew(self) -> None:
-        """There is a new supervisor: it knows nothing of us."""
-        where = self._where
-        if where is None:
-            return
-        sources = tuple(self._sources())
-        if sources:
-            self._mailbox.post(where.supervisor.address, Bundle((Serve(new_id(), sources),)))
-        with self._lock:
-            questions = list(self._questions.values())
-        self._post(questions, where)
+    def _post(self, questions: Iterable[Question], where: Located) -> None:
+        for to_status, bundle in self._questions.bundled(questions):
+            self._mailbox.post((where.status if to_status else where.supervisor).address, bundle)
 
     # Finding the node. (On a thread of its own, for it may take a second to start one.)
 
-    def _lose(self) -> None:
+    def _lose(self, where: Located) -> None:
         with self._lock:
+            if self._where is not where:
+                return
             self._where = None
-            anybody = bool(self._questions)
-        if anybody or self._starts:
-            self._connect()
+            self._bereft = self._starts and not self._leaving  # its unfinished sagas shall go on
+        self._tick()
 
     def _connect(self) -> None:
         with self._lock:
-            if self._closed or (self._connector is not None and self._connector.is_alive()):
-                return
-            self._connector = threading.Thread(target=self._find_node, name="saga_actors-connector", daemon=True)
-            self._connector.start()
+            if self._connector is not None:
+                return  # should it fail, the next tick sees who still waits
+            going = self._closed or self._leaving
+            if not going:
+                self._begin_search()
+        if going:
+            self._questions.fail(self._farewell())
 
-    def _find_node(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not self._closed:
-            try:
-                self._attach(deadline)
-            except NodeVanishedError as error:
-                if time.monotonic() > deadline:
-                    self._fail(error)
-                    return
-                self._pause()
-            except NodeUnreachableError as error:
-                if time.monotonic() > deadline:
-                    self._fail(error)
-                    return
-            except NodeError as error:
-                self._fail(error)
-                return
-            except Exception as error:
-                log.exception("looking for the node failed")
-                self._fail(NodeError(f"looking for the node failed: {error!r}"))
-                return
-            else:
-                return
+    def _begin_search(self) -> None:
+        self._connector = Connector(
+            self._spec,
+            self._mailbox.post,
+            lambda: not (self._closed or self._leaving) and self._mailbox.alive,
+            starts=self._starts,
+            patience=ABSENCE if self._life is None else PATIENCE,
+        )
+        name = "saga_actors-connector"
+        self._searching = threading.Thread(target=self._search, args=(self._connector,), name=name, daemon=True)
+        self._searching.start()
 
-    @staticmethod
-    def _pause() -> None:
-        time.sleep(0.05)  # there is no event for "somebody else starts a node"
-
-    def _attach(self, deadline: float) -> None:
-        left = max(0.1, deadline - time.monotonic())
-        if self._starts:
-            life, started = ensure_node(self._spec, left)
-            self.started = started or self.started
-        else:
-            life = wait_for_life(self._folder, None, left)
-        future: Future[Located] = Future()
-        correlation_id = new_id()
-        self._located = (correlation_id, future)
-        self._mailbox.post(address_of(life.root_port), Locate(correlation_id))
+    def _search(self, connector: Connector) -> None:
         try:
-            located = future.result(min(left, 2.0))
-        except TimeoutError:
-            raise NodeUnreachableError(f"the node of {self._folder.path} does not answer") from None
-        with self._lock:
-            self._life, self._where, self._epoch = life, located, 0
-            self._fingerprints = {}
-            self._heard = time.monotonic()
-            self._beat = time.monotonic()
-        self._mailbox.post(located.supervisor.address, Bundle((Heartbeat(new_id(), self._name),)))
+            life, where = connector.find()
+        except Errors as error:
+            self._end_search(connector, error)
+        except Exception as error:
+            log.exception("looking for the node failed")
+            self._end_search(connector, NodeError(f"looking for the node failed: {error!r}"))
+        else:
+            self._attached(connector, life, where)
 
-    def _fail(self, error: Exception) -> None:
+    def _end_search(self, connector: Connector, error: Exception) -> None:
+        """Nobody is left waiting; the next question begins another search."""
         with self._lock:
-            questions = list(self._questions.values())
-            self._questions.clear()
-        for question in questions:
-            if not question.future.done():
-                question.future.set_exception(error)
+            self._started = connector.started or self._started
+            self._connector, self._searching = None, None
+            idle, self._bereft = self._bereft and not self._questions, False
+        if idle:
+            log.warning("the node of %s is lost, until it is next asked something: %s", self._spec.journal_url, error)
+        self._questions.fail(error)
+
+    def _attached(self, connector: Connector, life: Life, where: Located) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._started = connector.started or self._started
+            self._life, self._where, self._bereft = life, where, False
+            self._connector, self._searching = None, None
+            self._epoch, self._fingerprints = 0, {}
+            self._heard = self._beat = now
+        with contextlib.suppress(NodeUnreachableError):  # we are being closed
+            self._mailbox.post(where.supervisor.address, Bundle((Heartbeat(new_id(), self._name),)))
+
+
+def _is_inside(spec: NodeSpec) -> bool:
+    """Whether this is a process of that very node, and a step asks: the node lives no longer for it."""
+    folder = os.environ.get(process.FOLDER_VARIABLE)
+    return process.is_member() and folder == str(NodeFolder.of(spec.journal_url).path)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from saga_actors.actors.protocol import Address, Bundle
+from saga_actors.messages import HistoryIs, SagaEnded, SagasAre
 
 GONE = 10.0
 """Seconds without a heartbeat after which a client is taken for gone."""
+
+
+BUNDLE_BYTES = 256_000
+"""A bundle of answers is ended at so many bytes, roughly; a bigger answer travels alone."""
 
 
 @attrs.frozen
@@ -59,7 +65,7 @@ class Clients:
         sent: list[tuple[Address, Any]] = []
         for peer, messages in self._out.values():
             if peer.bundled:
-                sent.append((peer.address, Bundle(tuple(messages))))
+                sent.extend((peer.address, bundle) for bundle in _bundles(messages))
             else:
                 sent.extend((peer.address, message) for message in messages)
         self._out.clear()
@@ -68,8 +74,9 @@ class Clients:
     # Who is there.
 
     def heard(self, client: str, now: float) -> None:
-        """A client has given a sign of life."""
-        self._seen[client] = now
+        """A client has given a sign of life; a nameless one is a step of this node, which does not live for it."""
+        if client:
+            self._seen[client] = now
 
     def gone(self, client: str, now: float) -> None:
         """A client has said that it goes."""
@@ -85,3 +92,29 @@ class Clients:
         for client in [c for c, seen in self._seen.items() if now - seen > GONE]:
             self.gone(client, now)
         return not self._seen
+
+
+def _bundles(messages: Iterable[Any]) -> Iterator[Bundle]:
+    bundle: list[Any] = []
+    room = BUNDLE_BYTES
+    for message in messages:
+        size = size_of(message)
+        if bundle and size > room:
+            yield Bundle(tuple(bundle))
+            bundle, room = [], BUNDLE_BYTES
+        bundle.append(message)
+        room -= size
+    yield Bundle(tuple(bundle))
+
+
+def size_of(answer: Any) -> int:
+    """Roughly the bytes of an answer on its way."""
+    match answer:
+        case SagaEnded():
+            return 1_000 + len(answer.encoded.context)
+        case HistoryIs():
+            return sum(500 + len(getattr(event, "context", None) or b"") for event in answer.events)
+        case SagasAre():
+            return 300 * len(answer.sagas)
+        case _:
+            return 1_000

@@ -138,6 +138,8 @@ class Reception:
 
     def _admitted(self, message: RunSaga | StartSaga) -> SagaPlan:
         engine = self._engine
+        if not message.context:  # asked after by someone who did not know whether it had come
+            raise _Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {message.saga_id!r}; send its context, too")
         if engine.draining:
             raise _Refusing(Refusal.DRAINING, "the node is ending; start the saga at the next one")
         try:
@@ -157,7 +159,7 @@ class Reception:
             )
         if len(message.context) > engine.limits.context_limit:
             raise _Refusing(
-                Refusal.BAD_REQUEST,
+                Refusal.TOO_LARGE,
                 f"the context has {len(message.context)} bytes; the node takes {engine.limits.context_limit} at most",
             )
         if engine.unfinished + len(engine.turn.events) >= engine.limits.max_unfinished:
@@ -236,7 +238,7 @@ class Reception:
     def _detach(self, message: Detach, waiter: Waiter) -> None:
         engine, now = self._engine, self._engine.clock()
         engine.clients.gone(message.client, now)
-        if engine.limits.linger is None or not engine.clients.nobody_left(now):
+        if not message.client or engine.limits.linger is None or not engine.clients.nobody_left(now):
             engine.clients.answer(waiter.peer, Detached(waiter.correlation_id, engine.unfinished, ending=False))
             return
         self._departing.append(waiter)

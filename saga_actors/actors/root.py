@@ -18,7 +18,6 @@ import attrs
 from thespian.actors import Actor, ActorExitRequest, ChildActorExited, WakeupMessage
 
 from saga_actors.actors.lifecycle import DRAINED, FAILED, HOPELESS, Begin, Begun, DrainAndEnd, LifeOver, Ping, Pong
-from saga_actors.actors.process import start_time
 from saga_actors.actors.protocol import (
     Address,
     Birth,
@@ -39,6 +38,7 @@ from saga_actors.actors.supervisor import SagaSupervisor
 from saga_actors.actors.telemetry_actor import TelemetryActor
 from saga_actors.actors.worker import StepWorker
 from saga_actors.events import WorkerId
+from saga_actors.node_folder import ProcessId, children_of
 
 log = logging.getLogger("saga_actors.root")
 
@@ -62,15 +62,23 @@ DRAIN = 5.0
 
 @attrs.define
 class ChildRecord:
-    """One child: where it is, and when it was last heard of (monotonic seconds). `born` is None until it serves."""
+    """One child: where it is, and when it was last heard of (monotonic seconds). `born` is None until it serves.
+
+    `process` is None if it was gone as soon as it was made.
+    """
 
     role: str
     number: int
+    process: ProcessId | None
     address: Address
     created: float
     heard: float
     born: Born | None = None
-    ticks: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.alive
 
     @property
     def member(self) -> Member:
@@ -150,8 +158,10 @@ class RootSupervisor(Actor):  # type: ignore[misc]
     def _create(self, role: str) -> None:
         assert self._begun is not None
         number = self._numbers[role] = self._numbers.get(role, 0) + 1
-        now = time.monotonic()
-        child = ChildRecord(role, number, self.createActor(CLASSES[role]), now, now)
+        others = children_of(os.getpid())
+        address, now = self.createActor(CLASSES[role]), time.monotonic()
+        made = [ProcessId(pid, at.started) for pid, at in children_of(os.getpid()).items() if pid not in others]
+        child = ChildRecord(role, number, made[0] if made else None, address, now, now)
         self._children.append(child)
         self._tell_of_birth(child)
 
@@ -169,7 +179,6 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         if child is None or child.born is not None:
             return
         child.born, child.address, child.heard = born, sender, time.monotonic()
-        child.ticks = start_time(born.pid)
         if child.role == SUPERVISOR:
             self.send(self._life, Begun(os.getpid()))
             self._tell_where()
@@ -221,8 +230,10 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         assert self._begun is not None
         spec, now = self._begun.spec, time.monotonic()
         self._pings += 1
-        for child in self._children:
-            if now - child.heard > spec.silence or (child.born is None and now - child.created > spec.start_limit):
+        for child in list(self._children):
+            if not child.alive:  # Thespian does not tell of one that died before it had an address
+                self._on_exit(child.address)
+            elif now - child.heard > spec.silence or (child.born is None and now - child.created > spec.start_limit):
                 self._kill_silent(child)
             else:
                 self.send(child.address, Ping(self._pings))
@@ -232,20 +243,17 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         self.wakeupAfter(timedelta(seconds=spec.ping_every))
 
     def _kill_silent(self, child: ChildRecord) -> None:
-        """Kill it; its death is reported by Thespian, and only then it is replaced: two never stand side by side."""
-        if child.born is None:
-            self._give_up(f"{child.role} {child.number} did not come to life")
-        elif start_time(child.born.pid) == child.ticks:
-            log.error("%s %d (pid %d) is silent, and is killed", child.role, child.number, child.born.pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.born.pid, signal.SIGKILL)
+        """Kill it; its death is told later, and only then it is replaced: two never stand side by side."""
+        assert child.process is not None
+        log.error("%s %d (pid %d) is silent, and is killed", child.role, child.number, child.process.pid)
+        child.process.kill()
 
     def _on_exit(self, address: Address) -> None:
         child = next((c for c in self._children if c.address == address), None)
         if child is None:
             return
         self._children.remove(child)
-        pid = child.born.pid if child.born else None
+        pid = child.process.pid if child.process else None
         log.error("%s %d (pid %s) is dead; it is replaced", child.role, child.number, pid)
         if child.role == WORKER and child.born:
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -10,11 +10,12 @@ from typing import Any
 import attrs
 
 from saga_actors.actors.child import Child
+from saga_actors.actors.clients import BUNDLE_BYTES, size_of
 from saga_actors.actors.inquiry import Answer, Inquiry
 from saga_actors.actors.protocol import Address, Birth, Bundle, NowServed
 from saga_actors.errors import JournalError
 from saga_actors.journal import open_reader
-from saga_actors.messages import GetHistory, GetStatus, HistoryIs, ListSagas, Refusal, Refused, SagasAre
+from saga_actors.messages import GetHistory, GetStatus, ListSagas, Refusal, Refused
 
 SLICE = 0.03
 """Seconds of answering between two looks at the mailbox, so that pings are answered."""
@@ -24,9 +25,6 @@ BREATH = 0.005
 
 MOST_WAITING = 10_000
 """Questions that may wait; more are refused."""
-
-BUNDLE_BYTES = 256_000
-"""A bundle of answers is ended at so many bytes, roughly."""
 
 QUESTIONS = (GetStatus, GetHistory, ListSagas)
 
@@ -92,7 +90,7 @@ class StatusActor(Child):
             self.wake_in(BREATH)
 
     def _note(self, asked: Asked, answer: Answer) -> None:
-        size = _size(answer)
+        size = size_of(answer)
         if asked.answers and asked.size + size > BUNDLE_BYTES:
             self._send_answers(asked)
         asked.answers.append(answer)
@@ -118,14 +116,3 @@ class StatusActor(Child):
         except JournalError as error:  # the supervisor makes it, and comes to life after this actor
             return Refused(correlation_id, Refusal.OVERLOADED, f"{error}; ask again later")
         return inquiry.answer(question, self._served)
-
-
-def _size(answer: Answer) -> int:
-    """Roughly the bytes of an answer on its way."""
-    match answer:
-        case HistoryIs():
-            return sum(500 + len(getattr(event, "context", None) or b"") for event in answer.events)
-        case SagasAre():
-            return 300 * len(answer.sagas)
-        case _:
-            return 1_000

@@ -41,6 +41,9 @@ BREATH = 0.005
 POLL = 1.0
 """Seconds after which the journal is looked at without having been told to: a hint may be lost."""
 
+MAKING = 10.0
+"""Seconds for which it is no wonder that there is no journal: the supervisor makes it, and is born later."""
+
 SAVE_EVERY = 0.25
 """Seconds between two writes of the cursor."""
 
@@ -118,6 +121,7 @@ class Tail:
         self._marks: deque[tuple[int, Place]] = deque()
         self._saved_at = float("-inf")
         self._batch = FEW
+        self._expected_by = clock() + MAKING
         self._is_young = True
         with contextlib.suppress(JournalError):
             self._open()
@@ -134,7 +138,8 @@ class Tail:
             self._open()
             return self._read(self._clock() + seconds)
         except JournalError as error:
-            if self._throttle.allows(type(error).__name__):
+            is_being_made = self._reader is None and self._clock() < self._expected_by
+            if not is_being_made and self._throttle.allows(type(error).__name__):
                 _log().warning("telemetry waits: %s", error)
             return False
 

@@ -21,6 +21,7 @@ from saga_actors.actors import process
 from saga_actors.actors.key import KEY_FILE_VARIABLE, load_key
 
 if TYPE_CHECKING:
+    from premises import Premises
     from station import Station
 
 HERE = Path(__file__).parent
@@ -130,3 +131,16 @@ def station(tmp_path: Path) -> Iterator[Station]:
     made = Station(tmp_path)
     yield made
     made.clear()
+
+
+@pytest.fixture
+def premises(tmp_path: Path) -> Iterator[Premises]:
+    """A place for a journal and its node, whose processes must all have ended when the test is over."""
+    from premises import Premises
+
+    made = Premises(tmp_path)
+    try:
+        yield made
+    finally:
+        left = made.left_behind()
+    assert not left
