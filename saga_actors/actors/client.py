@@ -175,6 +175,9 @@ class Client:
         atexit.unregister(self._at_exit)
         self._questions.fail(self._farewell())
         self._mailbox.close()
+        started = self._started
+        if started is not None and started.poll() is None:  # others have it; it shall be no zombie when they go
+            threading.Thread(target=started.wait, name="saga_actors-reaper", daemon=True).start()
 
     @staticmethod
     def _farewell() -> CoordinatorClosedError:

@@ -12,10 +12,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-
 from saga_actors.actors.clients import Clients, Peer
 from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.limits import Limits
 from saga_actors.actors.neighbourhood import Neighbourhood
 from saga_actors.actors.protocol import (
     Address,
@@ -39,25 +38,18 @@ from saga_actors.actors.sagas import Sagas, Tracked
 from saga_actors.actors.slots import Slots, Waiting
 from saga_actors.actors.team import Team
 from saga_actors.actors.turn import Turn
-from saga_actors.errors import CorruptionError, JournalFullError
+from saga_actors.errors import CorruptionError, JournalFullError, UnknownSagaError
 from saga_actors.events import Ending, HoldReason
 from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, TimePassed
 from saga_actors.journal.port import Journal, held_reason
 from saga_actors.messages import Refusal, Refused, SagaIsHeld
 from saga_actors.outcomes import SagaState
 
+BEATS_HEARD = 3.0
+"""Seconds after which a supervisor that took over in mid-life has heard the heartbeats of all clients."""
+
 FULL_RETRY = 1.0
 """Seconds after which a full disk is tried again."""
-
-
-@attrs.frozen
-class Limits:
-    """What one supervisor takes on. `linger` is in seconds; None: it never ends for want of clients."""
-
-    max_unfinished: int = 10_000
-    context_limit: int = 1_000_000
-    threads: int = 32
-    linger: float | None = None
 
 
 class Engine:
@@ -73,6 +65,7 @@ class Engine:
         clock: Callable[[], float],
         roll: Callable[[], float],
         position: int = 0,
+        took_over: bool = False,
     ) -> None:
         self.journal = journal
         self.epoch = epoch
@@ -83,6 +76,7 @@ class Engine:
         self.team = Team(epoch)
         self.slots = Slots(limits.threads)
         self.clients = Clients(clock())
+        self.knows_clients_at = clock() + (BEATS_HEARD if took_over else 0.0)
         self.turn = Turn()
         self.unfinished = journal.count_unfinished()
         self.out: list[tuple[Address, Any]] = []
@@ -93,6 +87,7 @@ class Engine:
         self._drain_until: float | None = None
         self._full_until = self._farewell_at = 0.0
         self._without_room: set[str] = set()
+        self._illegible: set[str] = set()
 
     # Messages in, messages out.
 
@@ -111,7 +106,7 @@ class Engine:
         self._fire_timers(now)
         self._recovery.go_on()
         self._try_for_room(now)
-        self._reception.loaded()
+        self._reception.tick()
         self.out += self.team.overdue(now)
         linger = self.limits.linger
         if linger is not None and self._drain_until is None and self.clients.alone_for(now) > linger:
@@ -142,31 +137,19 @@ class Engine:
                 self.slots.serves(message.worker, set(message.plans))
                 self._reception.loaded()
             case Joined():
-                self._join(message)
+                self._recovery.join(message)
             case Left():
                 self._recovery.left(message.worker)
             case Neighbours():
                 self.neighbourhood.meet(message)
             case Roster():
-                self._compare(message)
+                self._recovery.compare(message)
             case CaughtUp():
                 self.neighbourhood.listeners_heard(message.position)
             case Drain():
                 self.drain(message.seconds)
             case _:
                 self._reception.take(message, peer)
-
-    def _join(self, joined: Joined) -> None:
-        self.slots.join(joined.worker)
-        self.out += self.team.join(joined.worker, joined.address, self.clock())
-
-    def _compare(self, roster: Roster) -> None:
-        """Make up for what was not heard of those who came and went."""
-        self.neighbourhood.meet(roster.neighbours)
-        for joined in roster.workers:
-            self._join(joined)
-        for worker in self.team.workers - {joined.worker for joined in roster.workers}:
-            self._recovery.left(worker)
 
     def report(self, message: FromWorker) -> None:
         """Reports of a worker; each is told to its saga, and a receipt goes out once that is durable."""
@@ -177,8 +160,11 @@ class Engine:
 
     def _one_report(self, message: FromWorker, posted: Posted) -> None:
         report = posted.report
-        if self.tracked(posted.saga_id) is not None and self.happen(posted.saga_id, report) is None:
-            return
+        if self.tracked(posted.saga_id) is not None:
+            if self.happen(posted.saga_id, report) is None:
+                return
+        elif posted.saga_id in self._illegible:
+            return  # the worker keeps it, until an operator has made something of the saga
         if not (isinstance(report, Failed) and report.ending is Ending.TIMED_OUT):
             key = AttemptKey(posted.saga_id, report.phase, report.step, report.attempt, report.epoch)
             self.slots.release(key)
@@ -189,7 +175,7 @@ class Engine:
     def tracked(self, saga_id: str) -> Tracked | None:
         """The saga, restored if it must be; None if it is completed, compensated, unknown or cannot be read."""
         tracked = self.sagas.get(saga_id)
-        if tracked is not None:
+        if tracked is not None or saga_id in self._illegible:
             return tracked
         try:
             row = self.journal.find(saga_id)
@@ -198,23 +184,7 @@ class Engine:
         except CorruptionError as corruption:
             self.hold(saga_id, HoldReason.CORRUPT, str(corruption))
             return None
-        return self.sagas.get(saga_id) if self.restore(saga_id) else None
-
-    def restore(self, saga_id: str) -> bool:
-        """Fold a saga anew and adopt its attempts; a saga that cannot be is held."""
-        try:
-            decided = self.sagas.restore(saga_id)
-        except CorruptionError as corruption:
-            self.hold(saga_id, HoldReason.CORRUPT, str(corruption))
-            return False
-        except SagaCrashedError as crash:
-            self.hold(saga_id, HoldReason.CRASHED, str(crash))
-            return False
-        self._watch(saga_id, decided)
-        self._recovery.adopt(saga_id, decided)
-        if decided.wakes_at is not None and decided.wakes_at <= self.clock() and self.sagas.get(saga_id) is not None:
-            self.happen(saga_id, TimePassed())  # a deadline that passed while nobody looked
-        return self.sagas.get(saga_id) is not None
+        return self.sagas.get(saga_id) if self._recovery.restore(saga_id) else None
 
     def happen(self, saga_id: str, given: Input) -> Decided | None:
         """Tell a tracked saga that this happened; None if its actor raised (it is restarted from the journal)."""
@@ -229,9 +199,10 @@ class Engine:
     def stage(self, saga_id: str, decided: Decided) -> None:
         """What a saga decided goes into this turn."""
         self.turn.stage(saga_id, decided)
-        self._watch(saga_id, decided)
+        self.watch(saga_id, decided)
 
-    def _watch(self, saga_id: str, decided: Decided) -> None:
+    def watch(self, saga_id: str, decided: Decided) -> None:
+        """Queue the saga, and set its timer, as it stands now."""
         now, wanted = self.clock(), decided.wanted
         if wanted is None or (wanted.due is not None and wanted.due > now):
             self.slots.drop(saga_id)
@@ -249,7 +220,7 @@ class Engine:
         elif too_often:
             self.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
         else:
-            self.restore(saga_id)
+            self._recovery.restore(saga_id)
 
     def withdraw(self, saga_id: str) -> None:
         """Nothing that this saga decided in this turn has happened."""
@@ -261,8 +232,17 @@ class Engine:
     def hold(self, saga_id: str, reason: HoldReason, detail: str) -> None:
         """Park a saga that cannot decide for itself any more, and tell whoever waits for it."""
         log().error("saga %r is held (%s): %s", saga_id, reason, detail)
-        self.journal.hold(self.epoch, saga_id, reason, detail, self.clock())
         self.withdraw(saga_id)
+        if reason in (HoldReason.CRASHED, HoldReason.CORRUPT):
+            self._illegible.add(saga_id)
+        try:
+            self.journal.hold(self.epoch, saga_id, reason, detail, self.clock())
+        except JournalFullError as full:
+            log().error("%s: saga %r is left alone, and held by the next supervisor", full, saga_id)
+            return
+        except UnknownSagaError:
+            log().error("saga %r is in no journal under this name; its summary is damaged", saga_id)
+            return
         self.unfinished = self.journal.count_unfinished()
         for waiter in self.clients.waiting_for(saga_id):
             answer = SagaIsHeld(waiter.correlation_id, saga_id, held_reason(reason, detail))
@@ -360,7 +340,7 @@ class Engine:
             again, self._without_room = self._without_room, set()
             for saga_id in again:
                 if self.sagas.get(saga_id) is None:
-                    self.restore(saga_id)
+                    self._recovery.restore(saga_id)
 
     def _refuse_start(self, saga_id: str, code: str, why: str) -> None:
         for waiter in [*self.clients.waiting_for(saga_id), *self.turn.disappointed.pop(saga_id, [])]:

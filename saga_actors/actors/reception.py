@@ -52,6 +52,7 @@ class Reception:
         self._inquiry = inquiry
         self._serves: list[tuple[float, Waiter, Serve]] = []
         self._departing: list[Waiter] = []
+        self._drain = 0.0
 
     def take(self, message: Any, peer: Peer) -> None:
         """One message from outside."""
@@ -214,6 +215,11 @@ class Reception:
         self._serves.append((engine.clock() + IMPORT_PATIENCE, waiter, message))
         self.loaded()
 
+    def tick(self) -> None:
+        """Time has passed."""
+        self.loaded()
+        self._end_if_alone(self._engine.clock())
+
     def loaded(self) -> None:
         """A worker has loaded something, or time has passed: answer those whose sagas are decided on."""
         team, now = self._engine.team, self._engine.clock()
@@ -242,7 +248,20 @@ class Reception:
             engine.clients.answer(waiter.peer, Detached(waiter.correlation_id, engine.unfinished, ending=False))
             return
         self._departing.append(waiter)
-        engine.drain(message.drain)
+        self._drain = message.drain
+        self._end_if_alone(now)
+
+    def _end_if_alone(self, now: float) -> None:
+        """End for those who left last; a supervisor that took over in mid-life first hears who else is there."""
+        engine = self._engine
+        if not self._departing or engine.draining or now < engine.knows_clients_at:
+            return
+        if engine.clients.nobody_left(now):
+            engine.drain(self._drain)
+            return
+        for waiter in self._departing:
+            engine.clients.answer(waiter.peer, Detached(waiter.correlation_id, engine.unfinished, ending=False))
+        self._departing = []
 
     def dismiss(self) -> None:
         """The node has drained: tell those who left last."""

@@ -10,11 +10,12 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from saga_actors.actors.protocol import FromWorker, Inventory
-from saga_actors.actors.saga import Decided, Live
+from saga_actors.actors.protocol import FromWorker, Inventory, Joined, Roster
+from saga_actors.actors.saga import Decided, Live, SagaCrashedError
 from saga_actors.actors.slots import Waiting
+from saga_actors.errors import CorruptionError
 from saga_actors.events import HoldReason, Phase, WorkerId
-from saga_actors.inputs import Quieted, WorkerDied
+from saga_actors.inputs import Quieted, TimePassed, WorkerDied
 
 if TYPE_CHECKING:
     from saga_actors.actors.engine import Engine
@@ -43,9 +44,43 @@ class Recovery:
             self._engine.hold(corrupt.saga_id, HoldReason.CORRUPT, corrupt.why)
         for row in page.rows:
             if self._engine.sagas.get(row.saga_id) is None:
-                self._engine.restore(row.saga_id)
+                self.restore(row.saga_id)
         self._after = page.next
         self.going_on = page.next is not None
+
+    def restore(self, saga_id: str) -> bool:
+        """Fold a saga anew and adopt its attempts; a saga that cannot be is held."""
+        engine = self._engine
+        try:
+            decided = engine.sagas.restore(saga_id)
+        except CorruptionError as corruption:
+            engine.hold(saga_id, HoldReason.CORRUPT, str(corruption))
+            return False
+        except SagaCrashedError as crash:
+            engine.hold(saga_id, HoldReason.CRASHED, str(crash))
+            return False
+        engine.watch(saga_id, decided)
+        self.adopt(saga_id, decided)
+        if (
+            decided.wakes_at is not None
+            and decided.wakes_at <= engine.clock()
+            and engine.sagas.get(saga_id) is not None
+        ):
+            engine.happen(saga_id, TimePassed())  # a deadline that passed while nobody looked
+        return engine.sagas.get(saga_id) is not None
+
+    def join(self, joined: Joined) -> None:
+        """A worker is there: ask it what it holds."""
+        self._engine.slots.join(joined.worker)
+        self._engine.out += self._engine.team.join(joined.worker, joined.address, self._engine.clock())
+
+    def compare(self, roster: Roster) -> None:
+        """Make up for what was not heard of those who came and went."""
+        self._engine.neighbourhood.meet(roster.neighbours)
+        for joined in roster.workers:
+            self.join(joined)
+        for worker in self._engine.team.workers - {joined.worker for joined in roster.workers}:
+            self.left(worker)
 
     def adopt(self, saga_id: str, decided: Decided) -> None:
         """Find out about the attempts of a saga that was just folded; one by one, for one may end the others."""

@@ -104,12 +104,11 @@ class Slots:
         """The saga that runs next, and the worker for it; None if nobody waits or nothing is free."""
         for key in self._in_turn():
             queue = self._queues[key]
-            while queue and self._queued.get(queue[0].saga_id) is not queue[0]:
-                queue.popleft()
-            if not queue:
+            first = self._first(queue)
+            if first is None:
                 del self._queues[key]
                 continue
-            room = self._room_for(queue[0])
+            room = self._room_for(first)
             if room is None:
                 continue
             waiting = queue.popleft()
@@ -160,6 +159,12 @@ class Slots:
         if not self._in_use[usage]:
             del self._in_use[usage]
 
+    def _first(self, queue: deque[Waiting]) -> Waiting | None:
+        """Whoever is really first: those who wait no more are passed over."""
+        while queue and self._queued.get(queue[0].saga_id) is not queue[0]:
+            queue.popleft()
+        return queue[0] if queue else None
+
     def _in_turn(self) -> Iterator[tuple[bool, str, bool, bool]]:
         urgent_first = sorted(self._queues, key=lambda key: key[0])
         yield from urgent_first
@@ -186,8 +191,11 @@ class Slots:
         if waiting.urgent:
             return False
         others = any(
-            queue and queue[0].saga != waiting.saga and queue[0].is_async is waiting.is_async
+            first.saga != waiting.saga
+            and first.is_async is waiting.is_async
+            and any(first.saga in r.serves for r in able)
             for queue in self._queues.values()
+            if (first := self._first(queue)) is not None
         )
         total = sum(TASKS if waiting.is_async else r.threads for r in able)
         return others and self._in_use.get((waiting.saga, waiting.is_async), 0) >= max(1, total * 3 // 4)

@@ -9,8 +9,9 @@ import time
 from typing import Any
 
 from saga_actors.actors.child import Child
-from saga_actors.actors.engine import Engine, Limits
+from saga_actors.actors.engine import Engine
 from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.limits import Limits
 from saga_actors.actors.protocol import Address, Birth, CannotServe, Neighbours
 from saga_actors.errors import EpochError, JournalError
 from saga_actors.journal import open_journal, open_reader
@@ -73,6 +74,7 @@ class SagaSupervisor(Child):
             clock=time.time,
             roll=random.random,
             position=reader.end_position(),
+            took_over=birth.number > 1,
         )
         self._engine.handle(birth.neighbours or Neighbours(root=root), root)
         for worker in birth.workers:

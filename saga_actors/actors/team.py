@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -25,6 +25,9 @@ from saga_actors.plan import SagaPlan
 RESEND = 1.0
 """Seconds after which a message that a worker has not confirmed is sent to it again."""
 
+RELOAD = 10.0
+"""Seconds after which a worker is asked once more to load what it has said nothing of."""
+
 BATCH_BYTES = 256_000
 """A message to a worker is ended at so many bytes of contexts; a bigger context travels alone."""
 
@@ -38,6 +41,7 @@ class Colleague:
     worker: WorkerId
     address: Address
     asked_at: float
+    loading_since: float = 0.0
     holds: set[AttemptKey] | None = None
     plans: dict[str, SagaPlan] = attrs.Factory(dict)
     failures: dict[str, LoadFailure] = attrs.Factory(dict)
@@ -100,9 +104,12 @@ class Team:
 
     # What is served.
 
-    def serve(self, sources: Iterable[Source]) -> list[Sent]:
-        """Have every worker load these sagas; one source for a saga, the first that was named."""
-        named = [self.sources.setdefault(s.saga, s) for s in sources]
+    def serve(self, sources: Sequence[Source]) -> list[Sent]:
+        """Have every worker load these sagas; what is served stays as it is, whatever other source is named now."""
+        for source in sources:
+            if self.served(source.saga) is None:
+                self.sources[source.saga] = source
+        named = [self.sources[source.saga] for source in sources]
         return [sent for c in self._colleagues.values() if c.holds is not None for sent in self._load(c, named)]
 
     def loaded(self, message: Loaded) -> None:
@@ -164,6 +171,9 @@ class Team:
             if colleague.holds is None and now - colleague.asked_at >= RESEND:
                 colleague.asked_at = now
                 again.append((colleague.address, TakeInventory(self._epoch)))
+            elif colleague.holds is not None and now - colleague.loading_since >= RELOAD:
+                colleague.loading_since = now
+                again += self._load(colleague, (s for s in self.sources.values() if s.saga not in colleague.failures))
             for number, (at, message) in list(colleague.sent.items()):
                 if now - at >= RESEND:
                     colleague.sent[number] = (now, message)

@@ -255,6 +255,17 @@ def test_a_node_lives_until_the_last_coordinator_of_any_process_is_gone(premises
     assert premises.is_deserted()
 
 
+def test_a_node_that_outlives_who_started_it_leaves_no_zombie(premises: Premises) -> None:
+    """The one that started it collects it in the end, though others kept it after its coordinator was closed."""
+    first, second = premises.coordinator(), premises.coordinator()
+    watchdog = first.locate()[0].watchdog_pid
+    assert second.locate()[0].watchdog_pid == watchdog
+    first.close()
+    assert isinstance(second.run(Other, premises.context()), Completed)
+    second.close()
+    premises.until(lambda: ProcessFacts.read(watchdog) is None)
+
+
 def test_who_only_attaches_starts_no_node(premises: Premises) -> None:
     """`node="attach"` says within seconds that there is none, and waits for one that somebody else starts."""
     sagas = premises.coordinator(node="attach")

@@ -8,9 +8,10 @@ from typing import Any
 
 import attrs
 
-from saga_actors.actors.engine import Engine, Limits
+from saga_actors.actors.engine import Engine
 from saga_actors.actors.fence import Fence
 from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.limits import Limits
 from saga_actors.actors.protocol import (
     AttemptKey,
     CatchUp,
@@ -157,6 +158,7 @@ class Rig:
         self.inbox: dict[str, list[Any]] = defaultdict(list)
         self.telemetry_listens = True
         self.lost: Callable[[str, Any], bool] = lambda _to, _message: False
+        self.engine: Any = None
         self.begin()
 
     def begin(self) -> None:
@@ -168,6 +170,7 @@ class Rig:
             limits=self.limits,
             clock=lambda: self.now,
             roll=lambda: 0.5,
+            took_over=self.engine is not None,
         )
         self.send(Neighbours("root", "status", "telemetry"))
         for worker in self.workers.values():

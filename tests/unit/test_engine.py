@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from engine_rig import ORDER, OTHER, Rig, fail_at, hang, run, start, wait
 
-from saga_actors.actors.engine import Limits
+from saga_actors.actors.limits import Limits
 from saga_actors.actors.protocol import (
     Bundle,
     Committed,

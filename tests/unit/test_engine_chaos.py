@@ -190,11 +190,11 @@ def check_saga(storm: Storm, saga_id: str) -> SagaState:
     return execution.state
 
 
-@pytest.mark.parametrize("block", range(10))
-def test_whatever_is_lost_doubled_late_or_killed_every_saga_ends(block: int) -> None:
+@pytest.mark.slow
+def test_whatever_is_lost_doubled_late_or_killed_every_saga_ends() -> None:
     """P1, P2, P3, P6, P8: after the storm every saga comes to an end, and its history keeps the promises."""
     seen: Counter[str] = Counter()
-    for seed in range(block * SCHEDULES // 10, (block + 1) * SCHEDULES // 10):
+    for seed in range(SCHEDULES):
         storm = Storm(seed)
         storm.calm = True
         storm.add_worker()
@@ -214,5 +214,14 @@ def test_whatever_is_lost_doubled_late_or_killed_every_saga_ends(block: int) -> 
         assert len(keys) == len(set(keys)), f"seed {seed}: a worker ran an attempt twice"
         seen += storm.seen
         seen.update(str(state) for state in states)
-    for what in ("lost", "doubled", "supervisors", "interrupted", "reruns", "completed", "compensated"):
+    for what in (
+        "lost",
+        "doubled",
+        "supervisors",
+        "interrupted",
+        "reruns",
+        "unknown undone",
+        "completed",
+        "compensated",
+    ):
         assert seen[what], f"no schedule met: {what}"

@@ -26,7 +26,7 @@ def test_an_attempt_that_timed_out_is_not_taken_for_quiet_when_its_saga_is_folde
     late = Failed(key.phase, key.step, key.attempt, key.epoch, Ending.TIMED_OUT, Fault("late"))
     rig.send(worker.say((Posted(1, "s1", late),)), worker.address)
     rig.engine.withdraw("s1")
-    rig.engine.restore("s1")
+    rig.engine._recovery.restore("s1")
     rig.settle(5.0)
     assert rig.events("s1")[-1] == "RollbackStarted"
     quiet = Quieted(key.phase, key.step, key.attempt, key.epoch)
@@ -82,7 +82,7 @@ def test_whoever_asks_for_a_held_saga_is_answered_though_its_actor_is_there() ->
     rig = Rig()
     rig.worker(answer=hang)
     rig.send(start("s1"))
-    rig.engine.hold("s1", HoldReason.CRASHED, "for a test")
+    rig.engine.hold("s1", HoldReason.UNKNOWN_OUTCOME, "for a test")
     assert rig.engine.tracked("s1") is not None
     (answer,) = rig.send(wait("s1"))
     assert isinstance(answer, SagaIsHeld)

@@ -9,7 +9,8 @@ from engine_rig import Rig, fail_at, hang, run, start, wait
 from thespian.actors import PoisonMessage
 
 from saga_actors.actors import saga as saga_module
-from saga_actors.actors.protocol import FromWorker, Joined, Left, Posted, ToWorker
+from saga_actors.actors.limits import Limits
+from saga_actors.actors.protocol import Detach, FromWorker, Heartbeat, Joined, Left, NodeDone, Posted, ToWorker
 from saga_actors.decision import Decision, decide
 from saga_actors.errors import CorruptionError
 from saga_actors.execution import Execution
@@ -235,6 +236,32 @@ def test_a_saga_whose_actor_raises_again_and_again_is_held(monkeypatch: pytest.M
     assert "crashed" in rig.journal.find("bad").held_reason
     assert any(isinstance(message, SagaIsHeld) for message in rig.inbox["client"])
     assert rig.events("good")[-1] == "SagaCompleted"
+
+
+def test_a_saga_that_was_held_for_its_crashes_does_not_fill_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P12: its worker sends the report again each second, keeps it, and nothing more is written."""
+    rig = Rig()
+    worker = rig.worker()
+    break_saga(monkeypatch, "bad", 1_000)
+    rig.send(run("bad"))
+    for _ in range(10):
+        rig.send(worker.say(tuple(worker.reports.values())), worker.address)
+    assert rig.events("bad").count("SagaHeld") == 1
+    assert len(worker.reports) == 1
+
+
+def test_the_first_goodbye_after_a_restart_does_not_end_the_node_for_the_others() -> None:
+    """A supervisor that took over hears the heartbeats of all before it takes one client for the last."""
+    rig = Rig(limits=Limits(linger=10.0))
+    rig.begin()
+    assert rig.send(Detach("d", "one", 5.0)) == []
+    rig.tick(1.0)
+    rig.send(Heartbeat("h", "two"), "other")
+    rig.tick(3.0)
+    assert not rig.inbox["client"][-1].ending
+    assert not any(isinstance(message, NodeDone) for message in rig.inbox["root"])
+    rig.send(Detach("d", "two", 5.0), "other")
+    assert any(isinstance(message, NodeDone) for message in rig.inbox["root"])
 
 
 class Rotten(MemoryJournal):

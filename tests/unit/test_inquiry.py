@@ -12,7 +12,7 @@ import pytest
 from stories import CANARY, CONTEXT, Story
 
 from saga_actors.actors.inquiry import LARGEST_PAGE, Answer, Inquiry
-from saga_actors.errors import JournalError
+from saga_actors.errors import JournalError, SagaActorsError
 from saga_actors.events import Accepted, HoldReason
 from saga_actors.journal import JournalReader, SqliteJournal, SqliteReader
 from saga_actors.messages import (
@@ -119,10 +119,17 @@ def test_an_unknown_saga_is_refused(journal: SqliteJournal, inquiry: Inquiry, qu
 
 
 @pytest.mark.parametrize("question", [GetStatus, GetHistory])
-@pytest.mark.parametrize("saga_id", ["", "x" * 201, "a\nb", "\ud800", 5])
+@pytest.mark.parametrize("saga_id", ["", "x" * 201, "a\nb", "\ud800"])
 def test_what_can_be_no_id_is_refused(journal: SqliteJournal, inquiry: Inquiry, question: Any, saga_id: Any) -> None:
     """Without asking the journal."""
     assert refusal(inquiry.answer(question("q1", saga_id), SERVED))[0] == Refusal.BAD_REQUEST
+
+
+@pytest.mark.parametrize("question", [GetStatus, GetHistory])
+def test_an_id_of_another_type_makes_no_question(question: Any) -> None:
+    """It is refused where the message is made, before it can puzzle anybody."""
+    with pytest.raises(SagaActorsError, match="saga_id is of type int; expected str"):
+        question("q1", 5)
 
 
 def test_a_saga_with_a_corrupt_record_still_has_a_status(

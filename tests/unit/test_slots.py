@@ -139,3 +139,12 @@ def test_a_saga_that_waits_no_more_is_skipped() -> None:
     made.want(Waiting("s1", "orders"))
     made.drop("s0")
     assert give_all(made) == ["s1"]
+
+
+def test_a_class_that_nobody_serves_keeps_no_slots_from_the_others() -> None:
+    """Its sagas wait for their definition, not for a slot."""
+    made = slots(4)
+    made.want(Waiting("u0", "unserved"))
+    for n in range(4):
+        made.want(Waiting(f"o{n}", "orders"))
+    assert len(give_all(made)) == 4
