@@ -74,10 +74,11 @@ class Coordinator:
     """Runs sagas durably, with a journal in a SQLite file; for threads, not for an event loop.
 
     `url`: `sqlite:///sagas.db` or, absolute, `sqlite:////var/lib/shop/sagas.db`. `node="auto"` attaches to the node
-    of that journal, or starts one that ends with its last coordinator; `"attach"` never starts one. `sagas`: the
-    sagas that the node is asked to serve, as classes or names of modules; by default all that this process has.
-    `telemetry` names functions, as "module:function", that a node started here tells every event. `workers` and
-    `threads` are for a node started here: so many processes, each with so many blocking steps at a time.
+    of that journal, or starts one that ends with its last coordinator; `"attach"` never starts one, and waits 5 s for
+    somebody else to (30 s, if it has lost one) before it raises NodeUnreachableError. `sagas`: the sagas that the node
+    is asked to serve, as classes or names of modules; by default all that this process has. `telemetry` names
+    functions, as "module:function", that a node started here tells every event. `workers` and `threads` are for a
+    node started here: so many processes, each with so many blocking steps at a time.
 
     Nothing connects before first use. Any thread may use it, and so may a forked child, which connects anew.
     """

@@ -287,7 +287,7 @@ class Client:
             self._questions.fail(self._farewell())
 
     def _begin_search(self) -> None:
-        self._connector = Connector(
+        connector = Connector(
             self._spec,
             self._mailbox.post,
             lambda: not (self._closed or self._leaving) and self._mailbox.alive,
@@ -295,8 +295,13 @@ class Client:
             patience=ABSENCE if self._life is None else PATIENCE,
         )
         name = "saga_actors-connector"
-        self._searching = threading.Thread(target=self._search, args=(self._connector,), name=name, daemon=True)
-        self._searching.start()
+        search = threading.Thread(target=self._search, args=(connector,), name=name, daemon=True)
+        self._connector, self._searching = connector, search
+        try:
+            search.start()
+        except RuntimeError:  # too many threads; the next tick tries again
+            self._connector = self._searching = None
+            raise
 
     def _search(self, connector: Connector) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from saga_actors.actors.protocol import Address, Locate, Located
 from saga_actors.actors.transport import address_of
 from saga_actors.errors import JournalError, NodeError, NodeUnreachableError
-from saga_actors.journal import check_journal
+from saga_actors.journal import JournalUrl, check_journal
 from saga_actors.messages import new_id
 from saga_actors.node_folder import NodeFolder
 from saga_actors.node_spec import Life, NodeSpec
@@ -44,6 +44,7 @@ class Connector:
         self._deadline = time.monotonic() + PATIENCE
         self._absence = time.monotonic() + patience
         self._located: tuple[str, Future[Located]] | None = None
+        self._checked = False
         self.started: StartedNode | None = None
 
     def find(self) -> tuple[Life, Located]:
@@ -77,13 +78,20 @@ class Connector:
             ) from None
 
     def _life(self, patience: float) -> Life:
+        if not node_running(self._folder):
+            self._check_once()
         if not self._starts:
             return wait_for_life(self._folder, None, patience)
-        if not node_running(self._folder):
-            check_journal(self._spec.journal_url)
         life, started = ensure_node(self._spec, patience)
         self.started = started or self.started
         return life
+
+    def _check_once(self) -> None:
+        """Where no node could serve, say why; whoever starts none may be there before the journal is."""
+        place = JournalUrl.parse(self._spec.journal_url)
+        if not self._checked and (self._starts or place.path.exists()):
+            check_journal(place)
+            self._checked = True
 
     def _is_absent(self) -> bool:
         return not self._starts and time.monotonic() > self._absence

@@ -31,13 +31,13 @@ class Offer:
     def use(self, saga: Any) -> Source:
         """This saga is used, and is offered from now on."""
         source = source_of(saga)
-        self._used = {**self._used, source.saga: source}  # others read it on their threads
+        self._used[source.saga] = source
         return source
 
     def sources(self) -> tuple[Source, ...]:
         """All that is offered now."""
         named = _registered() if self._named is None else self._named
-        return tuple({**named, **self._used}.values())
+        return tuple({**named, **self._used}.values())  # a copy, made at one go: other threads use others
 
 
 def source_of(saga: Any) -> Source:

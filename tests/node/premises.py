@@ -37,7 +37,7 @@ class Premises(Station):
         path.write_text(text)
         return path
 
-    def begin(self, script: Path | str, *options: str, cwd: Path | None = None, **to: object) -> subprocess.Popen[str]:
+    def begin(self, script: Path | str, *options: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         """Run a script in a process of its own; with its output in pipes."""
         ran = subprocess.Popen(
             [sys.executable, *options, str(script)],
@@ -46,7 +46,7 @@ class Premises(Station):
             stderr=subprocess.PIPE,
             text=True,
             cwd=cwd or self.folder,
-            env={**os.environ, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "error", **_texts(to)},
+            env={**os.environ, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "error"},
         )
         self._scripts.append(ran)
         return ran
@@ -88,7 +88,3 @@ class Premises(Station):
         for process in self.seen:
             process.kill()
         return left
-
-
-def _texts(values: dict[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in values.items()}

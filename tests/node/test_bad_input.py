@@ -214,6 +214,8 @@ def test_a_file_that_is_not_a_journal(premises: Premises, make: Callable[[Path],
         for ask in (lambda: sagas.start(Other, {}), lambda: sagas.run(Other, {}), lambda: sagas.list(), sagas.locate):
             with refused(SchemaError, str(file), *parts):
                 ask()
+    with premises.coordinator(node="attach") as sagas, refused(SchemaError, str(file), *parts):
+        sagas.start(Other, {})
     assert file.read_bytes() == before
     assert not premises.node.path.exists()
 

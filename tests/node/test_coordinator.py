@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -169,6 +171,25 @@ def test_the_journal_is_read_where_no_node_is(premises: Premises) -> None:
             ask("nobody")
     assert premises.is_deserted()
     sagas.close()
+
+
+def test_a_status_is_answered_while_the_supervisor_stands_still(premises: Premises) -> None:
+    """Whoever asks how a saga stands needs only the status actor, and gets its answer at once."""
+    sagas, later = premises.coordinator(), premises.coordinator()
+    sagas.start(Trip, premises.context(gates=["hotel"]), saga_id="trip")
+    premises.until_called("hotel")
+    supervisor = sagas.locate()[1].supervisor.pid
+    premises.stop(supervisor)
+    try:
+        for each in (sagas, later):
+            began = time.monotonic()
+            status = each.status("trip")
+            assert time.monotonic() - began < 1.5
+            assert (status.current_step, status.served) == ("hotel", True)
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    premises.outside.open("trip-hotel")
+    assert isinstance(later.result("trip"), Completed)
 
 
 def test_the_same_id_is_the_same_saga(premises: Premises) -> None:
