@@ -34,6 +34,7 @@ class Station:
 
     def coordinator(self, *, spec: dict[str, Any] | None = None, **options: Any) -> Coordinator:
         """A coordinator on this journal; `spec` changes what a node that it starts is told."""
+        options.setdefault("sagas", ["flows"])  # and not what other tests have defined
         made = Coordinator(self.url, **options)
         made._spec = attrs.evolve(made._spec, **(spec or {}))
         self._coordinators.append(made)
