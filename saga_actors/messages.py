@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import attrs
 
@@ -62,56 +62,40 @@ class _Start:
     deadline: float | None = attrs.field(default=None, validator=_a(float, int, type(None)))
 
     @classmethod
-    def _fields(
-        cls, saga: type[Saga[C]], context: C, saga_id: str | None, deadline: datetime | None, limit: int
-    ) -> dict[str, Any]:
+    def of(
+        cls,
+        saga: type[Saga[C]],
+        context: C,
+        *,
+        saga_id: str | None = None,
+        deadline: datetime | None = None,
+        limit: int = 1_000_000,
+    ) -> Self:
+        """The message for `saga` with `context`, whose encoding has `limit` bytes at most.
+
+        Raises ContextError if the context cannot be stored, SagaIdError if `saga_id` can be none.
+        """
         definition = saga.definition
         encoded = encode_context(context, definition.context_type, limit=limit)
-        return {
-            "correlation_id": new_id(),
-            "saga_id": new_id() if saga_id is None else checked_id(saga_id),
-            "saga": definition.name,
-            "fingerprint": definition.plan.fingerprint,
-            "digest": digest_of(encoded),
-            "context": encoded,
-            "deadline": None if deadline is None else deadline.timestamp(),
-        }
+        return cls(
+            correlation_id=new_id(),
+            saga_id=new_id() if saga_id is None else checked_id(saga_id),
+            saga=definition.name,
+            fingerprint=definition.plan.fingerprint,
+            digest=digest_of(encoded),
+            context=encoded,
+            deadline=None if deadline is None else deadline.timestamp(),
+        )
 
 
 @attrs.frozen(kw_only=True)
 class RunSaga(_Start):
     """Start a saga, and answer when it ends: `SagaEnded`, `SagaIsHeld` or `Refused`."""
 
-    @classmethod
-    def of(
-        cls,
-        saga: type[Saga[C]],
-        context: C,
-        *,
-        saga_id: str | None = None,
-        deadline: datetime | None = None,
-        limit: int = 1_000_000,
-    ) -> RunSaga:
-        """The message that runs `saga` with `context`; `ContextError` if the context cannot be stored."""
-        return cls(**cls._fields(saga, context, saga_id, deadline, limit))
-
 
 @attrs.frozen(kw_only=True)
 class StartSaga(_Start):
     """Start a saga, and answer once it is durably accepted: `SagaStarted` or `Refused`."""
-
-    @classmethod
-    def of(
-        cls,
-        saga: type[Saga[C]],
-        context: C,
-        *,
-        saga_id: str | None = None,
-        deadline: datetime | None = None,
-        limit: int = 1_000_000,
-    ) -> StartSaga:
-        """The message that starts `saga` with `context`; `ContextError` if the context cannot be stored."""
-        return cls(**cls._fields(saga, context, saga_id, deadline, limit))
 
 
 @attrs.frozen
