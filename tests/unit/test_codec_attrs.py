@@ -44,6 +44,7 @@ from saga_actors.errors import ContextError
 from saga_actors.journal.codec import MAX_DEPTH, decode_context, encode_context
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(orders)
 def test_what_goes_in_comes_out_equal(order: Order) -> None:

@@ -20,6 +20,7 @@ from saga_actors.errors import ContextError
 from saga_actors.journal.codec import MAX_DEPTH, decode_context, encode_context
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(contexts)
 def test_what_goes_in_comes_out_equal(context: dict[str, Any]) -> None:
@@ -165,6 +166,7 @@ def test_malformed_data_is_refused(data: bytes) -> None:
         decode_context(data, dict)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.binary() | contexts.map(lambda context: encode_context(context, dict)[:-2] + b"}"))
 def test_decoding_raises_nothing_else(data: bytes) -> None:

@@ -28,6 +28,7 @@ def shuffled(value: Any) -> Any:
             return value
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(contexts)
 def test_equal_contexts_have_one_digest(context: dict[str, Any]) -> None:

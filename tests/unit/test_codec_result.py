@@ -20,6 +20,7 @@ def applied(original: bytes, context: Any, result: Any, context_type: Any = dict
     return apply_result(original, context, result, context_type, step="charge")
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(contexts)
 def test_none_leaves_the_context_as_it_is(context: dict[str, Any]) -> None:
@@ -28,6 +29,7 @@ def test_none_leaves_the_context_as_it_is(context: dict[str, Any]) -> None:
     assert applied(original, decode_context(original, dict), None) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(contexts, contexts)
 def test_a_mapping_is_merged_shallowly(context: dict[str, Any], changes: dict[str, Any]) -> None:
