@@ -29,7 +29,6 @@ class NodeSpec:
     journal_url: str
     sys_path: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     cwd: str = "/"
-    serve: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     telemetry: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     workers: int = 2
     threads: int = 32

@@ -38,11 +38,6 @@ class Progress:
     ending: Ending | None = None
     fault: Fault | None = None
 
-    @property
-    def ready(self) -> bool:
-        """Whether the next attempt may start, once `due` has come and a slot is free."""
-        return self.awaited is None and not self.undecided
-
     def attempt(self, number: int) -> Attempt | None:
         """The live attempt of this number."""
         return next((a for a in self.live if a.number == number), None)

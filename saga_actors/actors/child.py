@@ -17,6 +17,7 @@ from saga_actors.actors.lifecycle import Ping, Pong
 from saga_actors.actors.process import is_member
 from saga_actors.actors.protocol import Address, Born
 from saga_actors.node import log_to_stderr
+from saga_actors.node_spec import NodeSpec
 
 SOON = 0.002
 """The shortest time to be woken in, in seconds: Thespian reads no messages while a timer has run out already."""
@@ -90,3 +91,9 @@ def log_here() -> None:
     logging.root = logging.Logger.root = logging.RootLogger(logging.WARNING)
     logging.Logger.manager = logging.Manager(logging.root)
     log_to_stderr()
+
+
+def settle_in(spec: NodeSpec) -> None:
+    """Be where the user's code expects to be: on its path, in its working directory."""
+    sys.path += [entry for entry in dict.fromkeys(spec.sys_path) if entry and entry not in sys.path]
+    os.chdir(spec.cwd)

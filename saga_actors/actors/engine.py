@@ -7,14 +7,14 @@ happened: an exception that escapes from here ends the process, and the next sup
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections.abc import Callable
 from typing import Any
 
+from saga_actors.actors.alarms import Alarms
 from saga_actors.actors.clients import Clients, Peer
 from saga_actors.actors.inquiry import Inquiry
-from saga_actors.actors.limits import Limits
+from saga_actors.actors.limits import BEATS_HEARD, Limits
 from saga_actors.actors.neighbourhood import Neighbourhood
 from saga_actors.actors.protocol import (
     Address,
@@ -44,9 +44,6 @@ from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, TimePas
 from saga_actors.journal.port import Journal, held_reason
 from saga_actors.messages import Refusal, Refused, SagaIsHeld
 from saga_actors.outcomes import SagaState
-
-BEATS_HEARD = 3.0
-"""Seconds after which a supervisor that took over in mid-life has heard the heartbeats of all clients."""
 
 FULL_RETRY = 1.0
 """Seconds after which a full disk is tried again."""
@@ -83,7 +80,7 @@ class Engine:
         self.done = False
         self._recovery = Recovery(self)
         self._reception = Reception(self, inquiry)
-        self._timers: list[tuple[float, str]] = []
+        self._alarms = Alarms()
         self._drain_until: float | None = None
         self._full_until = self._farewell_at = 0.0
         self._without_room: set[str] = set()
@@ -92,7 +89,9 @@ class Engine:
     # Messages in, messages out.
 
     def handle(self, message: Any, sender: Address) -> list[tuple[Address, Any]]:
-        """Take a message, or a bundle of them, through one turn; what is to be sent."""
+        """Take a message, or a bundle of them, through one turn; what is to be sent. Nothing, once all is done."""
+        if self.done:
+            return []
         if isinstance(message, Bundle):
             for item in message.items:
                 self._take(item, Peer(sender, bundled=True))
@@ -103,7 +102,11 @@ class Engine:
     def tick(self) -> list[tuple[Address, Any]]:
         """Let time pass: timers, recovery, what is sent again, and the end of a node that nobody needs."""
         now = self.clock()
-        self._fire_timers(now)
+        if self.done:
+            return self._farewell_again(now)
+        for saga_id in self._alarms.due(now):
+            if self.sagas.get(saga_id) is not None:
+                self.happen(saga_id, TimePassed())
         self._recovery.go_on()
         self._try_for_room(now)
         self._reception.tick()
@@ -116,10 +119,12 @@ class Engine:
     @property
     def next_tick(self) -> float:
         """Seconds until `tick` has something to do."""
+        if self.done:
+            return 1.0
         if self._recovery.going_on:
             return 0.0
         now = self.clock()
-        due = [self._timers[0][0] - now] if self._timers else []
+        due = [self._alarms.next - now] if self._alarms.next is not None else []
         if (news_at := self.neighbourhood.news_at()) is not None:
             due.append(news_at - now)
         if self._drain_until is not None and not self.done:
@@ -209,7 +214,9 @@ class Engine:
         else:
             self.slots.want(decided.waiting)
         if decided.wakes_at is not None and decided.wakes_at > now:
-            heapq.heappush(self._timers, (decided.wakes_at, saga_id))
+            self._alarms.set(saga_id, decided.wakes_at)
+        else:
+            self._alarms.drop(saga_id)
 
     def _restart(self, saga_id: str, crash: SagaCrashedError) -> None:
         log().error("the actor of saga %r raised: %s; it is restarted from the journal", saga_id, crash)
@@ -227,6 +234,7 @@ class Engine:
         for key in self.turn.withdraw(saga_id):
             self.slots.release(key)
         self.slots.drop(saga_id)
+        self._alarms.drop(saga_id)
         self.sagas.end(saga_id)
 
     def hold(self, saga_id: str, reason: HoldReason, detail: str) -> None:
@@ -247,12 +255,6 @@ class Engine:
         for waiter in self.clients.waiting_for(saga_id):
             answer = SagaIsHeld(waiter.correlation_id, saga_id, held_reason(reason, detail))
             self.clients.answer(waiter.peer, answer)
-
-    def _fire_timers(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            _, saga_id = heapq.heappop(self._timers)
-            if self.sagas.get(saga_id) is not None:
-                self.happen(saga_id, TimePassed())
 
     # The turn: give out slots, commit, release.
 
@@ -359,6 +361,7 @@ class Engine:
         for waiter in self.clients.waiting_for(saga_id):
             self.clients.answer(waiter.peer, decided.ending(waiter.correlation_id))
         self.slots.drop(saga_id)
+        self._alarms.drop(saga_id)
         self.sagas.end(saga_id)
 
     # The end of a node.
@@ -376,19 +379,20 @@ class Engine:
 
     def _finish_draining(self) -> None:
         now = self.clock()
-        if self.done and now >= self._farewell_at:  # it may have been lost
-            self._say_farewell(now)
-        if self._drain_until is None or self.done or (self.slots.busy and now < self._drain_until):
+        if self._drain_until is None or (self.slots.busy and now < self._drain_until):
             return
         self.out += self.neighbourhood.catch_up(now)
         if self.neighbourhood.caught_up(now):
             self.done = True
             self._reception.dismiss()
-            self._say_farewell(now)
+            self.out += self._farewell_again(now)
 
-    def _say_farewell(self, now: float) -> None:
+    def _farewell_again(self, now: float) -> list[tuple[Address, Any]]:
+        """Tell the root that all is done, each second, for the word may be lost; the journal is closed by now."""
+        if now < self._farewell_at:
+            return []
         self._farewell_at = now + 1.0
-        self.out.append(self.neighbourhood.farewell(f"drained; {self.unfinished} unfinished sagas stay"))
+        return [self.neighbourhood.farewell(f"drained; {self.unfinished} unfinished sagas stay")]
 
 
 def log() -> logging.Logger:

@@ -1,8 +1,11 @@
-"""How much one supervisor takes on."""
+"""How much one supervisor takes on, and how patient it is."""
 
 from __future__ import annotations
 
 import attrs
+
+BEATS_HEARD = 3.0
+"""Seconds after which a supervisor that took over in mid-life has heard the heartbeats of all clients."""
 
 
 @attrs.frozen

@@ -29,20 +29,19 @@ class SagaSupervisor(Child):
         """A message for the engine."""
         if isinstance(message, Birth):
             self._be_born(message, sender)
-        elif self._engine is not None and not self._engine.done:
+        elif self._engine is not None:
             self._carry(self._engine.handle(message, sender))
 
     def woken(self) -> None:
         """Let the engine's time pass."""
-        if self._engine is not None and not self._engine.done:
+        if self._engine is not None:
             self._carry(self._engine.tick())
 
     def _carry(self, outgoing: list[tuple[Address, Any]]) -> None:
         assert self._engine is not None
         if self._engine.done:
             self._engine.journal.close()
-        else:
-            self.wake_in(self._engine.next_tick)
+        self.wake_in(self._engine.next_tick)
         for address, message in outgoing:
             self.send(address, message)
 

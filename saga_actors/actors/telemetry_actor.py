@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from saga_actors.actors.child import Child
+from saga_actors.actors.child import Child, settle_in
 from saga_actors.actors.process import FOLDER_VARIABLE
 from saga_actors.actors.protocol import Address, Birth, CatchUp, CaughtUp, Committed
 from saga_actors.errors import JournalError
@@ -270,7 +269,8 @@ class TelemetryActor(Child):
     def _begin(self, spec: NodeSpec) -> None:
         if self._tail is not None:
             return
-        _settle_in(spec)
+        with contextlib.suppress(OSError):  # the folder was there when the life began
+            settle_in(spec)
         folder = os.environ.get(FOLDER_VARIABLE) or NodeFolder.of(spec.journal_url).path
         listeners = Listeners.named(spec.telemetry)
         self._tail = Tail(lambda: open_reader(spec.journal_url), CursorFile(Path(folder) / CURSOR_FILE), listeners)
@@ -285,13 +285,6 @@ class TelemetryActor(Child):
             self.send(self._asked[0], CaughtUp(self._asked[1]))
             self._asked = None
         self.wake_in(BREATH if is_more or self._asked else POLL)
-
-
-def _settle_in(spec: NodeSpec) -> None:
-    """Be where the users' modules expect to be."""
-    sys.path += [entry for entry in dict.fromkeys(spec.sys_path) if entry and entry not in sys.path]
-    with contextlib.suppress(OSError):  # it was there when the life began
-        os.chdir(spec.cwd)
 
 
 def _log() -> logging.Logger:

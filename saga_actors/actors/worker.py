@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import threading
 from typing import Any
 
 from thespian.actors import ThespianWatch, WatchMessage
 
-from saga_actors.actors.child import Child
+from saga_actors.actors.child import Child, settle_in
 from saga_actors.actors.loader import Loader
 from saga_actors.actors.outbox import Batch
 from saga_actors.actors.protocol import (
@@ -108,7 +107,8 @@ class StepWorker(Child):
         born = self.born(birth.role, birth.number)
         if self._runner is None:
             spec: NodeSpec = birth.spec
-            _settle_in(spec)
+            settle_in(spec)
+            _lead_a_group()
             worker = WorkerId(born.number, born.pid, born.started)
             self._runner = Runner(
                 worker,
@@ -166,9 +166,7 @@ class StepWorker(Child):
             self._wake_in.recv(65536)
 
 
-def _settle_in(spec: NodeSpec) -> None:
-    """Be where the user's code expects to be, and lead a process group, so that what steps start dies with this."""
-    sys.path += [entry for entry in dict.fromkeys(spec.sys_path) if entry and entry not in sys.path]
-    os.chdir(spec.cwd)
+def _lead_a_group() -> None:
+    """Lead a process group, so that what steps start dies with this."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)

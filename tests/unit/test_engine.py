@@ -303,6 +303,18 @@ def test_draining_waits_for_no_longer_than_it_may() -> None:
     assert isinstance(rig.inbox["root"][-1], NodeDone)
 
 
+def test_the_word_that_a_node_is_done_is_said_until_it_is_heard() -> None:
+    """Messages are hints: it is repeated each second, and nothing else is done or written any more."""
+    rig = Rig(Recording())
+    rig.worker()
+    rig.send(Drain(5.0), "root")
+    rig.tick(1.0)
+    rig.tick(1.0)
+    assert [type(message) for message in rig.inbox["root"]] == [NodeDone] * 3
+    assert rig.send(start("s1")) == []
+    assert rig.journal.commits == []
+
+
 def test_a_node_that_ends_waits_for_its_listeners_but_not_for_ever() -> None:
     """The last events are told before the end; listeners that hang keep the node for two seconds at most."""
     rig = Rig()

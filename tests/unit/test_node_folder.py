@@ -192,7 +192,7 @@ def test_the_tail_of_the_log_begins_where_this_node_began(folder: NodeFolder) ->
 
 def test_a_spec_crosses_processes_unchanged() -> None:
     """What a node was started with is what its lives get."""
-    spec = NodeSpec("sqlite:////sagas.db", sys_path=("/a", "/b"), serve=("shop:PlaceOrder",), linger=2.5)
+    spec = NodeSpec("sqlite:////sagas.db", sys_path=("/a", "/b"), telemetry=("shop:on_event",), linger=2.5)
     assert NodeSpec.from_json(spec.to_json()) == spec
     order = LifeOrder("a1", spec, 3, 4)
     assert LifeOrder.from_json(order.to_json()) == order
