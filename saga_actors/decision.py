@@ -181,7 +181,7 @@ def _retryable(progress: Progress) -> bool:
 
 def _known(e: Execution, report: Report) -> Progress | None:
     """The progress that a report is about, or None if it is stale: of an attempt that is not ours, or long quiet."""
-    if all(plan.name != report.step for plan in e.plan.steps):
+    if report.step not in e.plan.places:
         return None
     progress = e.progress(report.phase, e.index(report.step))
     attempt = progress.attempt(report.attempt)

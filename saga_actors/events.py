@@ -18,6 +18,7 @@ class Phase(StrEnum):
 
     EXECUTE = "execute"
     COMPENSATE = "compensate"
+    __hash__ = str.__hash__  # that of an enum is a Python function, and names of attempts are hashed all the time
 
 
 class Ending(StrEnum):

@@ -7,6 +7,7 @@ brings about. After the model of h11's `_state.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -37,6 +38,7 @@ from saga_actors.events import (
     UndoFailed,
     Verdict,
 )
+from saga_actors.evolve import Changes, evolve
 from saga_actors.outcomes import Failure, SagaState
 from saga_actors.plan import OnFailure, SagaPlan, StepPlan
 from saga_actors.progress import Attempt, Progress, StepRun
@@ -117,11 +119,11 @@ class Execution:
         to = TRANSITIONS.get(type(event), {}).get(self.state)
         if to is None:
             raise self._cannot_follow(event)
-        changed = self._adopted(event, plan) if isinstance(event, PlanAdopted) else _APPLY[type(event)](self, event)
+        changes = self._adopted(event, plan) if isinstance(event, PlanAdopted) else _APPLY[type(event)](self, event)
         state = self._state_after(event, to)
-        held, held_from = (changed.held, changed.held_from) if state is HELD else (None, None)
-        applied, at = self.applied + 1, event.at
-        return attrs.evolve(changed, state=state, held=held, held_from=held_from, applied=applied, updated_at=at)
+        if state is not HELD and self.held is not None:
+            changes |= {"held": None, "held_from": None}
+        return evolve(self, **changes, state=state, applied=self.applied + 1, updated_at=event.at)
 
     # What it is.
 
@@ -144,7 +146,7 @@ class Execution:
                 return Phase.COMPENSATE, index
         return None
 
-    @property
+    @cached_property
     def wanted(self) -> Wanted | None:
         """The next attempt, if the saga waits for nothing but its time and a slot."""
         if self.position is None or self.state not in (RUNNING, COMPENSATING):
@@ -200,10 +202,10 @@ class Execution:
 
     def index(self, name: str) -> int:
         """Where the step of this name stands; `CorruptionError` if the plan has none."""
-        for index, step in enumerate(self.plan.steps):
-            if step.name == name:
-                return index
-        raise CorruptionError(f"saga {self.saga_id!r}: its plan has no step {name!r}")
+        index = self.plan.places.get(name)
+        if index is None:
+            raise CorruptionError(f"saga {self.saga_id!r}: its plan has no step {name!r}")
+        return index
 
     def progress(self, phase: Phase, index: int) -> Progress:
         """The attempts of one step in one phase."""
@@ -225,7 +227,7 @@ class Execution:
     def _names(self, chosen: Callable[[StepRun, StepPlan], bool]) -> tuple[str, ...]:
         return tuple(p.name for s, p in zip(self.steps, self.plan.steps, strict=True) if chosen(s, p))
 
-    # What an event makes of it.
+    # What an event makes of it: the fields that change, but for those that `apply` sees to.
 
     def _cannot_follow(self, event: Event) -> CorruptionError:
         return CorruptionError(
@@ -244,15 +246,15 @@ class Execution:
         held_for_it = self.held is not None and self.held.reason is HoldReason.DEFINITION_CHANGED
         return held_for_it and isinstance(event, PlanAdopted) and event.by is not None
 
-    def _with_step(self, index: int, **changes: Any) -> Execution:
-        step = attrs.evolve(self.steps[index], **changes)
-        return attrs.evolve(self, steps=(*self.steps[:index], step, *self.steps[index + 1 :]))
+    def _with_step(self, index: int, **changes: Any) -> Changes:
+        step = evolve(self.steps[index], **changes)
+        return {"steps": (*self.steps[:index], step, *self.steps[index + 1 :])}
 
-    def _with_progress(self, phase: Phase, index: int, progress: Progress, **changes: Any) -> Execution:
+    def _with_progress(self, phase: Phase, index: int, progress: Progress, **changes: Any) -> Changes:
         side = "forward" if phase is Phase.EXECUTE else "back"
         return self._with_step(index, **{side: progress}, **changes)
 
-    def _started(self, event: AttemptStarted) -> Execution:
+    def _started(self, event: AttemptStarted) -> Changes:
         wanted, begun = self.wanted, (event.phase, event.step, event.attempt)
         if wanted is None or (wanted.phase, wanted.step.name, wanted.attempt) != begun:
             raise self._cannot_follow(event)
@@ -272,110 +274,110 @@ class Execution:
             raise self._cannot_follow(event)
         return index, self.progress(phase, index)
 
-    def _succeeded(self, event: AttemptSucceeded) -> Execution:
+    def _succeeded(self, event: AttemptSucceeded) -> Changes:
         index, progress = self._live(event)
         progress = progress.succeeded(event.attempt)
         if event.phase is Phase.COMPENSATE:
             return self._with_progress(event.phase, index, progress, undone=True)
         return self._done(index, event.context, forward=progress)
 
-    def _done(self, index: int, context: bytes | None, **changes: Any) -> Execution:
+    def _done(self, index: int, context: bytes | None, **changes: Any) -> Changes:
         """The step has happened. It moves the saga on if the saga still waits for it, else it only is to be undone."""
         after = context if context is not None else self.steps[index].before
         done = self._with_step(index, verdict=Verdict.COMPLETED, after=after, **changes)
-        return attrs.evolve(done, cursor=index + 1, context=after) if self._waits_for(index) else done
+        return done | {"cursor": index + 1, "context": after} if self._waits_for(index) else done
 
     def _waits_for(self, index: int) -> bool:
         return index == self.cursor and RUNNING in (self.state, self.held_from)
 
-    def _failed(self, event: AttemptFailed) -> Execution:
+    def _failed(self, event: AttemptFailed) -> Changes:
         index, progress = self._live(event)
         if progress.awaited != event.attempt:
             raise self._cannot_follow(event)
         return self._with_progress(event.phase, index, progress.failed(event))
 
-    def _quieted(self, event: AttemptQuieted) -> Execution:
+    def _quieted(self, event: AttemptQuieted) -> Changes:
         index, progress = self._live(event)
         return self._with_progress(event.phase, index, progress.quieted(event.attempt))
 
-    def _scheduled(self, event: RetryScheduled) -> Execution:
+    def _scheduled(self, event: RetryScheduled) -> Changes:
         index, progress = self._here(event, event.phase, event.step)
         return self._with_progress(event.phase, index, progress.scheduled(event))
 
-    def _step_failed(self, event: StepFailed) -> Execution:
+    def _step_failed(self, event: StepFailed) -> Changes:
         index, progress = self._here(event, Phase.EXECUTE, event.step)
         failed = self._with_step(index, verdict=event.verdict, ignored=event.ignored, forward=progress.closed())
-        return attrs.evolve(failed, cursor=index + 1) if event.ignored else failed
+        return failed | {"cursor": index + 1} if event.ignored else failed
 
-    def _turned_back(self, event: RollbackStarted) -> Execution:
+    def _turned_back(self, event: RollbackStarted) -> Changes:
         failure = self._step_failure()
         if self.cancelled:
             failure = Failure(kind=self.cancelled.kind, step=None, reason=self.cancelled.reason, cause=failure)
         if failure is None:
             raise self._cannot_follow(event)
-        return attrs.evolve(self, failure=failure)
+        return {"failure": failure}
 
-    def _ended(self, event: SagaCompleted | SagaCompensated) -> Execution:
+    def _ended(self, event: SagaCompleted | SagaCompensated) -> Changes:
         if self.position is not None:
             raise self._cannot_follow(event)
-        return self
+        return {}
 
     def _step_failure(self) -> Failure | None:
         step = self.steps[self.cursor] if self.cursor < len(self.steps) else StepRun()
         return step.failure(self.plan.steps[self.cursor].name) if step.verdict else None
 
-    def _undo_failed(self, event: UndoFailed) -> Execution:
+    def _undo_failed(self, event: UndoFailed) -> Changes:
         index, back = self._here(event, Phase.COMPENSATE, event.step)
-        return attrs.evolve(self._with_step(index, back=back.closed()), undo_failure=back.failure(event.step))
+        return self._with_step(index, back=back.closed()) | {"undo_failure": back.failure(event.step)}
 
-    def _put_on_hold(self, event: SagaHeld) -> Execution:
-        return attrs.evolve(self, held=event, held_from=self.held_from or self.state)
+    def _put_on_hold(self, event: SagaHeld) -> Changes:
+        return {"held": event, "held_from": self.held_from or self.state}
 
-    def _retried(self, _: Retried) -> Execution:
+    def _retried(self, _: Retried) -> Changes:
         if self.position is None:
-            return self
+            return {}
         phase, index = self.position
         progress = self.progress(phase, index).afresh()
         if self.held is not None and self.held.reason not in STEP_HOLDS:  # what came in meanwhile is still to decide
             return self._with_progress(phase, index, progress)
         changes = {"verdict": None} if phase is Phase.EXECUTE else {}
-        return attrs.evolve(self._with_progress(phase, index, progress.closed(), **changes), undo_failure=None)
+        return self._with_progress(phase, index, progress.closed(), **changes) | {"undo_failure": None}
 
-    def _settled(self, event: Settled) -> Execution:
+    def _settled(self, event: Settled) -> Changes:
         index = self.index(event.step)
         if event.happened:
             return self._done(index, event.context)
         ignored = self._waits_for(index) and self.plan.steps[index].on_failure is OnFailure.IGNORE
         failed = self._with_step(index, verdict=Verdict.FAILED, ignored=ignored or self.steps[index].ignored)
-        return attrs.evolve(failed, cursor=index + 1) if ignored else failed
+        return failed | {"cursor": index + 1} if ignored else failed
 
-    def _skipped(self, event: Skipped) -> Execution:
-        return attrs.evolve(self._with_step(self.index(event.step), skipped=True), undo_failure=None)
+    def _skipped(self, event: Skipped) -> Changes:
+        return self._with_step(self.index(event.step), skipped=True) | {"undo_failure": None}
 
-    def _resolved(self, event: Resolved) -> Execution:
+    def _resolved(self, event: Resolved) -> Changes:
         """A step that was begun and never decided is left in doubt, if it may have happened."""
-        resolved = attrs.evolve(self, resolved=event)
+        resolved: Changes = {"resolved": event}
         step = self.steps[self.cursor] if self.cursor < len(self.steps) else StepRun()
         if step.verdict or not step.forward.begun:
             return resolved
-        return resolved._with_step(self.cursor, verdict=step.forward.verdict, forward=step.forward.closed())
+        return resolved | self._with_step(self.cursor, verdict=step.forward.verdict, forward=step.forward.closed())
 
-    def _adopted(self, event: PlanAdopted, plan: SagaPlan | None) -> Execution:
+    def _adopted(self, event: PlanAdopted, plan: SagaPlan | None) -> Changes:
         if plan is None or plan.plan_id != event.plan_id:
             raise CorruptionError(f"saga {self.saga_id!r}: the journal has no plan {event.plan_id!r}")
         by_name = {p.name: s for p, s in zip(self.plan.steps, self.steps, strict=True)}
         steps = tuple(by_name.get(p.name, StepRun()) for p in plan.steps)
-        return attrs.evolve(self, plan=plan, steps=steps)
+        return {"plan": plan, "steps": steps}
 
 
-_APPLY: dict[type[Any], Callable[[Execution, Any], Execution]] = {
+_APPLY: dict[type[Any], Callable[[Execution, Any], Changes]] = {
     AttemptStarted: Execution._started,
     AttemptSucceeded: Execution._succeeded,
     AttemptFailed: Execution._failed,
     AttemptQuieted: Execution._quieted,
     RetryScheduled: Execution._scheduled,
     StepFailed: Execution._step_failed,
-    Cancelled: lambda execution, event: attrs.evolve(execution, cancelled=event),
+    Cancelled: lambda _, event: {"cancelled": event},
     RollbackStarted: Execution._turned_back,
     SagaCompleted: Execution._ended,
     SagaCompensated: Execution._ended,

@@ -21,16 +21,21 @@ class SagaState(StrEnum):
     COMPENSATED = "compensated"
     FATAL = "fatal"
     HELD = "held"
+    __hash__ = str.__hash__  # that of an enum is a Python function, and each event looks its transition up
 
     @property
     def ended(self) -> bool:
         """Whether this is one of the three ends."""
-        return self in (SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL)
+        return self in _ENDS
 
     @property
     def unfinished(self) -> bool:
         """Whether the saga goes on by itself: it has not ended, and is not held."""
-        return self in (SagaState.RUNNING, SagaState.COMPENSATING)
+        return self in _UNFINISHED
+
+
+_ENDS = frozenset({SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL})
+_UNFINISHED = frozenset({SagaState.RUNNING, SagaState.COMPENSATING})
 
 
 class FailureKind(StrEnum):

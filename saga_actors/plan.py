@@ -59,6 +59,11 @@ class SagaPlan:
         return _digest(pinned)
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each step stands, by name."""
+        return {step.name: index for index, step in enumerate(self.steps)}
+
+    @cached_property
     def plan_id(self) -> str:
         """16 hex digits over all of it; the key under which the journal keeps the plan."""
         return _digest(attrs.astuple(self))

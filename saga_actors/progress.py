@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from saga_actors.events import AttemptFailed, AttemptStarted, Ending, Fault, RetryScheduled, Verdict, WorkerId
+from saga_actors.evolve import evolve
 from saga_actors.outcomes import Failure, FailureKind
 from saga_actors.plan import OnUnknown, StepPlan
 
@@ -40,17 +41,21 @@ class Progress:
 
     def attempt(self, number: int) -> Attempt | None:
         """The live attempt of this number."""
-        return next((a for a in self.live if a.number == number), None)
+        for attempt in self.live:
+            if attempt.number == number:
+                return attempt
+        return None
 
     def started(self, event: AttemptStarted) -> Progress:
         attempt = Attempt(event.attempt, event.epoch, event.worker)
-        return attrs.evolve(
+        return evolve(
             self, begun=event.attempt, live=(*self.live, attempt), awaited=event.attempt, due=None, undecided=False
         )
 
     def failed(self, event: AttemptFailed) -> Progress:
-        return attrs.evolve(
-            self if event.ending is Ending.TIMED_OUT else self.quieted(event.attempt),
+        return evolve(
+            self,
+            live=self.live if event.ending is Ending.TIMED_OUT else self._live_but(event.attempt),
             awaited=None,
             undecided=True,
             doubtful=self.doubtful or event.ending is not Ending.FAILED,
@@ -59,13 +64,13 @@ class Progress:
         )
 
     def quieted(self, number: int) -> Progress:
-        return attrs.evolve(self, live=tuple(a for a in self.live if a.number != number))
+        return evolve(self, live=self._live_but(number))
 
     def succeeded(self, number: int) -> Progress:
-        return attrs.evolve(self.quieted(number), awaited=None, undecided=False, due=None)
+        return evolve(self, live=self._live_but(number), awaited=None, undecided=False, due=None)
 
     def scheduled(self, event: RetryScheduled) -> Progress:
-        return attrs.evolve(
+        return evolve(
             self,
             due=event.due,
             undecided=False,
@@ -73,13 +78,16 @@ class Progress:
             reruns=self.reruns + event.rerun,
         )
 
+    def _live_but(self, number: int) -> tuple[Attempt, ...]:
+        return tuple([attempt for attempt in self.live if attempt.number != number])
+
     def closed(self) -> Progress:
         """Nothing more is tried."""
-        return attrs.evolve(self, due=None, undecided=False)
+        return evolve(self, due=None, undecided=False)
 
     def afresh(self) -> Progress:
         """All retries and reruns anew, the next one at once; attempts keep their numbers, doubt stays."""
-        return attrs.evolve(self, retries=0, reruns=0, due=None)
+        return evolve(self, retries=0, reruns=0, due=None)
 
     @property
     def verdict(self) -> Verdict:

@@ -33,7 +33,8 @@ from saga_actors.actors.protocol import (
 )
 from saga_actors.actors.reception import Reception
 from saga_actors.actors.recovery import Recovery
-from saga_actors.actors.saga import Decided, SagaCrashedError
+from saga_actors.actors.saga import Decided
+from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.actors.sagas import Sagas, Tracked
 from saga_actors.actors.slots import Slots, Waiting
 from saga_actors.actors.team import Team

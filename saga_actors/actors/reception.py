@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from saga_actors.actors.clients import Peer, Waiter
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.protocol import Alive, Detach, Detached, Heartbeat, LoadFailure, Serve, Serving
-from saga_actors.actors.saga import SagaCrashedError
+from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.errors import CorruptionError, SagaIdError, UnknownSagaError
 from saga_actors.events import Accepted
 from saga_actors.execution import fold

@@ -11,7 +11,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from saga_actors.actors.protocol import FromWorker, Inventory, Joined, Roster
-from saga_actors.actors.saga import Decided, Live, SagaCrashedError
+from saga_actors.actors.saga import Decided, Live
+from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.actors.slots import Waiting
 from saga_actors.errors import CorruptionError
 from saga_actors.events import HoldReason, Phase, WorkerId

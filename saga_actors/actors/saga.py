@@ -1,8 +1,8 @@
-"""The saga actor: one per execution, in-process, holding its context and step cursor; and the system it lives in.
+"""The saga actor: one per execution, in-process, holding its context and step cursor.
 
 It is told what happened, and answers with events to append and an order for a step worker; the supervisor carries
 both, the order after the commit. User code never runs here. A process per saga would cost 9 to 43 ms and 4 MB; this
-costs 55 µs and a few kB, and is nearer to OTP, where processes share one VM.
+costs some microseconds and a few kB, and is nearer to OTP, where processes share one VM.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
-from thespian.actors import Actor, ActorExitRequest, ActorSystem, PoisonMessage
+from thespian.actors import Actor
 
 from saga_actors.actors.protocol import Address, AttemptKey, Order
 from saga_actors.actors.slots import Waiting
 from saga_actors.decision import decide
-from saga_actors.errors import SagaActorsError
 from saga_actors.events import Accepted, AttemptStarted, Event, Phase, Verdict, WorkerId
 from saga_actors.execution import Execution, Wanted, fold
 from saga_actors.inputs import Input
@@ -114,7 +113,7 @@ class SagaActor(Actor):  # type: ignore[misc]
         self.execution: Execution | None = None
 
     def receiveMessage(self, message: Any, sender: Address) -> None:
-        """Decide, then assign once: a raise makes Thespian deliver the message again (trap 1)."""
+        """Decide, then assign once: one that raises is left as it was."""
         if isinstance(message, Happened):
             assert self.execution is not None
             decision = decide(self.execution, message.given, message.at, message.roll)
@@ -180,30 +179,3 @@ def _order(execution: Execution, phase: Phase, step: str, attempt: int, epoch: i
         return Order(key, execution.plan.saga, context, plan.timeout)
     outcome = "completed" if run.verdict is Verdict.COMPLETED else "unknown"
     return Order(key, execution.plan.saga, context, plan.compensate_timeout, outcome)
-
-
-class SagaCrashedError(SagaActorsError):
-    """A saga actor raised; it is to be restarted from the journal."""
-
-
-class SagaSystem:
-    """The in-process Thespian system in which the saga actors of one supervisor live."""
-
-    def __init__(self) -> None:
-        self._system = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
-
-    def create(self) -> Address:
-        """A new saga actor, which is no saga yet."""
-        return self._system.createActor(SagaActor)
-
-    def ask(self, actor: Address, message: Begin | Restore | Happened | Describe) -> Decided:
-        """What the actor answers; `SagaCrashedError` if it raised, with the traceback's last line."""
-        reply = self._system.ask(actor, message, 60)
-        if isinstance(reply, Decided):
-            return reply
-        details = (reply.details or "") if isinstance(reply, PoisonMessage) else f"answered {type(reply).__name__}"
-        raise SagaCrashedError(str(details).strip().rpartition("\n")[2])
-
-    def end(self, actor: Address) -> None:
-        """Let the actor go."""
-        self._system.tell(actor, ActorExitRequest())

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import attrs
 
 from saga_actors.actors.protocol import Address
-from saga_actors.actors.saga import Begin, Decided, Describe, Happened, Restore, SagaCrashedError, SagaSystem
+from saga_actors.actors.saga import Begin, Decided, Describe, Happened, Restore, SagaActor
+from saga_actors.actors.saga_system import SagaCrashedError, SagaSystem
 from saga_actors.events import Accepted
 from saga_actors.inputs import Input
 from saga_actors.journal.port import Journal
@@ -37,7 +38,7 @@ class Sagas:
         self._journal = journal
         self._clock = clock
         self._roll = roll
-        self._system = SagaSystem()
+        self._system = SagaSystem(SagaActor)
         self._tracked: dict[str, Tracked] = {}
         self._crashes: dict[str, list[float]] = {}
 
@@ -63,7 +64,8 @@ class Sagas:
 
     def describe(self, saga_id: str) -> Decided:
         """How a tracked saga stands, with its live attempts."""
-        return self._system.ask(self._tracked[saga_id].actor, Describe())
+        described: Decided = self._system.ask(self._tracked[saga_id].actor, Describe())
+        return described
 
     def end(self, saga_id: str) -> None:
         """Let the actor go; a saga that is asked about again is restored."""
@@ -81,7 +83,7 @@ class Sagas:
     def _create(self, saga_id: str, message: Begin | Restore, durable: int) -> Decided:
         actor = self._system.create()
         try:
-            decided = self._system.ask(actor, message)
+            decided: Decided = self._system.ask(actor, message)
         except SagaCrashedError:
             self._system.end(actor)
             raise
