@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import attrs
-
 from saga_actors.errors import CorruptionError
 from saga_actors.events import Accepted, Event, PlanAdopted
 from saga_actors.journal.port import CorruptRow, Entry, History, Page, SagaRow, Stored
@@ -58,20 +56,24 @@ class RawPlan(NamedTuple):
     checksum: object
 
 
-@attrs.frozen
-class Part:
-    """One entry, encoded: nothing about it can fail any more but the store."""
+class Part(NamedTuple):
+    """One entry, encoded: nothing about it can fail any more but the store. `named` is the plan that it names last."""
 
     entry: Entry
-    rows: tuple[Row, ...]
-    checksums: tuple[int, ...]
+    rows: list[Row]
+    checksums: list[int]
+    named: str | None
     plan: RawPlan | None
 
     @property
     def numbered(self) -> Iterable[tuple[int, Row, int]]:
         """Sequence number, row and checksum of each event."""
-        seqs = range(self.entry.first_seq, self.entry.first_seq + len(self.rows))
-        return zip(seqs, self.rows, self.checksums, strict=True)
+        return zip(range(self.entry.first_seq, self.last_seq + 1), self.rows, self.checksums, strict=True)
+
+    @property
+    def last_seq(self) -> int:
+        """The number of its last event."""
+        return self.entry.first_seq + len(self.rows) - 1
 
 
 def encoded(entries: Sequence[Entry]) -> tuple[list[Part], dict[str, str]]:
@@ -89,14 +91,25 @@ def encoded(entries: Sequence[Entry]) -> tuple[list[Part], dict[str, str]]:
 
 def _part(entry: Entry, plans: dict[str, RawPlan]) -> Part:
     entry.saga_id.encode()
-    rows = tuple(map(encode_event, entry.events))
+    named = None
+    for event in entry.events:
+        if isinstance(event, (Accepted, PlanAdopted)):
+            named = event.plan_id
+            _require_text(event)
+    rows = [encode_event(event) for event in entry.events]
+    seq, sums = entry.first_seq, []
     for row in rows:
         _require_storable(row)
-    sums = tuple([checksum(entry.saga_id, seq, row) for seq, row in enumerate(rows, entry.first_seq)])
-    accepted = entry.accepted
-    if accepted is not None:
-        f"{accepted.saga}{accepted.digest}{accepted.plan_id}".encode()
-    return Part(entry, rows, sums, None if entry.plan is None else _raw_plan(entry.plan, plans))
+        sums.append(checksum(entry.saga_id, seq, row))
+        seq += 1
+    return Part(entry, rows, sums, named, None if entry.plan is None else _raw_plan(entry.plan, plans))
+
+
+def _require_text(event: Accepted | PlanAdopted) -> None:
+    """The texts of a summary go into the store as such; those of a record are JSON."""
+    if isinstance(event, Accepted):
+        f"{event.saga}{event.digest}".encode()
+    event.plan_id.encode()
 
 
 def _require_storable(row: Row) -> None:
@@ -115,8 +128,14 @@ def _raw_plan(plan: SagaPlan, plans: dict[str, RawPlan]) -> RawPlan:
     return plans[plan_id]
 
 
-def conflict(row: SagaRow | None, entry: Entry) -> str | None:
+def conflict(row: SagaRow | None, part: Part) -> str | None:
     """Why this entry does not follow that summary; None if it does."""
+    entry, named = part.entry, part.named
+    if named is None:
+        if row is not None and entry.first_seq == row.last_seq + 1:
+            return None
+    elif part.plan is None or part.plan.plan_id != named:
+        return f"saga {entry.saga_id!r} names plan {named}, and it did not come along"
     if entry.accepted is not None:
         if row is not None:
             return f"saga {entry.saga_id!r} already exists"
@@ -126,35 +145,23 @@ def conflict(row: SagaRow | None, entry: Entry) -> str | None:
         return f"saga {entry.saga_id!r} does not exist"
     elif entry.first_seq != row.last_seq + 1:
         return f"saga {entry.saga_id!r} goes on at {row.last_seq + 1}, got events from {entry.first_seq}"
-    named = _named_plan(entry)
-    if named is not None and (entry.plan is None or entry.plan.plan_id != named):
-        return f"saga {entry.saga_id!r} names plan {named}, and it did not come along"
     return None
 
 
-def advanced(row: SagaRow | None, entry: Entry) -> SagaRow:
-    """The summary after this entry, which follows it; a new saga's `number` is 0 until the store gives it one."""
-    last_seq = entry.first_seq + len(entry.events) - 1
-    updated_at = float(entry.events[-1].at)
-    accepted = entry.accepted
-    if row is None:
-        assert accepted is not None  # `conflict` has said so
-        born = (0, entry.saga_id, accepted.saga)
-        digest, created_at = accepted.digest, float(accepted.at)
-    else:
-        born = (row.number, row.saga_id, row.saga)
-        digest, created_at = row.digest, row.created_at
-    plan_id = _named_plan(entry) or (row.plan_id if row is not None else "")
+def advanced(row: SagaRow | None, part: Part, number: int = 0) -> SagaRow:
+    """The summary after this entry, which follows it; `number` is that of a new saga."""
+    entry = part.entry
+    updated_at = float(part.rows[-1].at)
     held = None if entry.held_reason is None else storable(entry.held_reason)
-    return SagaRow(*born, plan_id, entry.state, digest, created_at, updated_at, last_seq, held)
-
-
-def _named_plan(entry: Entry) -> str | None:
-    named = None
-    for event in entry.events:
-        if isinstance(event, (Accepted, PlanAdopted)):
-            named = event.plan_id
-    return named
+    if row is not None:
+        plan_id = part.named or row.plan_id
+        born = (row.number, row.saga_id, row.saga)
+        return SagaRow(*born, plan_id, entry.state, row.digest, row.created_at, updated_at, part.last_seq, held)
+    accepted = entry.accepted
+    assert accepted is not None  # `conflict` has said so
+    assert part.named is not None
+    born, created_at = (number, entry.saga_id, accepted.saga), float(accepted.at)
+    return SagaRow(*born, part.named, entry.state, accepted.digest, created_at, updated_at, part.last_seq, held)
 
 
 def row_checksum(row: SagaRow) -> int:

@@ -36,7 +36,7 @@ class MemoryJournal:
         self._fence(epoch)
         conflicts: dict[str, str] = {}
         for part in parts:
-            why = chain.conflict(self._rows.get(part.entry.saga_id), part.entry)
+            why = chain.conflict(self._rows.get(part.entry.saga_id), part)
             if why is None:
                 self._write(part)
             else:
@@ -129,8 +129,7 @@ class MemoryJournal:
         saga_id = part.entry.saga_id
         if part.plan is not None:
             self._plans[part.plan.plan_id] = part.plan
-        row = chain.advanced(self._rows.get(saga_id), part.entry)
-        self._rows[saga_id] = attrs.evolve(row, number=row.number or len(self._rows) + 1)
+        self._rows[saga_id] = chain.advanced(self._rows.get(saga_id), part, len(self._rows) + 1)
         for seq, event, check in part.numbered:
             self._add(saga_id, seq, event, check)
 

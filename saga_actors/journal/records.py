@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import lru_cache
+from operator import attrgetter
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import attrs
 
 from saga_actors.errors import ContextError, CorruptionError, JournalError
-from saga_actors.events import Event, Fault, WorkerId
+from saga_actors.events import AttemptQuieted, AttemptStarted, AttemptSucceeded, Event, Fault, WorkerId
 from saga_actors.journal.codec import decode_context, encode_context
 from saga_actors.plan import SagaPlan
 
@@ -35,7 +37,7 @@ def encode_event(event: Event) -> Row:
     if shape is None:
         raise JournalError(f"{type(event).__qualname__} is not an event; expected one of saga_actors.events")
     context: bytes | None = event.context if shape.has_context else None  # type: ignore[union-attr]
-    return Row(shape.kind, event.at, _write(shape.dump(event)), context)
+    return Row(shape.kind, event.at, shape.body(event), context)
 
 
 def decode_event(kind: str, at: float, body: bytes, context: bytes | None) -> Event:
@@ -78,10 +80,11 @@ def checksum(saga_id: str, seq: int, row: Row) -> int:
     """CRC-32 over the whole record and its place; each part is preceded by its length (P13)."""
     kind, at, body, context = row
     name = saga_id.encode("utf-8", "surrogatepass")
-    size = "-" if context is None else str(len(context))
-    head = f"{len(name)},{seq},{len(kind)},{float(at)!r},{len(body)},{size};{kind}"
-    crc = zlib.crc32(body, zlib.crc32(name, zlib.crc32(head.encode())))
-    return crc if context is None else zlib.crc32(context, crc)
+    if context is None:
+        head = f"{len(name)},{seq},{len(kind)},{float(at)!r},{len(body)},-;{kind}"
+        return zlib.crc32(b"%b%b%b" % (head.encode(), name, body))
+    head = f"{len(name)},{seq},{len(kind)},{float(at)!r},{len(body)},{len(context)};{kind}"
+    return zlib.crc32(context, zlib.crc32(b"%b%b%b" % (head.encode(), name, body)))
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -118,12 +121,23 @@ class _Shape:
         self.has_context = "context" in hints
         self._fields = tuple((field.name, field.default, _nested(hints[field.name])) for field in fields)
         self._readers = {field.name: _reader(hints[field.name]) for field in fields}
+        self._key = attrgetter(*[field.name for field in fields]) if cls in _RECURRING else None
+        self._bodies = lru_cache(_BODIES)(self._recurring_body)
+
+    def body(self, event: Event) -> bytes:
+        """The JSON of `event`; that of an event whose like there is for many sagas is made once."""
+        return _write(self.dump(event)) if self._key is None else self._bodies(self._key(event))
+
+    def _recurring_body(self, values: tuple[Any, ...]) -> bytes:
+        return _write(self._dumped(values))
 
     def dump(self, value: object) -> dict[str, Any]:
         """The fields of `value`. A StrEnum is written by JSON as its value; defaults are None, True or False."""
+        return self._dumped([getattr(value, name) for name, _, _ in self._fields])
+
+    def _dumped(self, values: Iterable[Any]) -> dict[str, Any]:
         dumped = {}
-        for name, default, nested in self._fields:
-            field = getattr(value, name)
+        for (name, default, nested), field in zip(self._fields, values, strict=True):
             if field is not default:
                 dumped[name] = field if nested is None else nested.dump(field)
         return dumped
@@ -183,6 +197,9 @@ def _member_reader(enum: type[StrEnum]) -> Callable[[Any], Any]:
 def _instance_reader(shape: _Shape) -> Callable[[Any], Any]:
     return lambda dumped: shape.cls(**shape.load(dumped))
 
+
+_RECURRING = (AttemptStarted, AttemptSucceeded, AttemptQuieted)
+_BODIES = 500  # of each, a few hundred bytes; attempts of the same step in the same worker have the same
 
 _NESTED: dict[Any, _Shape] = {}
 _NESTED.update({cls: _Shape(cls) for cls in (WorkerId, Fault)})

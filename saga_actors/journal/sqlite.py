@@ -22,6 +22,7 @@ from saga_actors.events import HoldReason, SagaHeld
 from saga_actors.journal import chain
 from saga_actors.journal.port import Appended, Counts, Entry, History, Page, SagaRow, Tail, Tailed, held_reason
 from saga_actors.journal.records import Row, checksum, encode_event
+from saga_actors.journal.sqlite_batch import ADD_EVENT, FIND, RAW_SAGA, BatchWriter, event_columns
 from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, open_reader, open_writer, told
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
@@ -31,14 +32,6 @@ Columns = tuple[Any, ...]  # as SQLite has them: `chain` trusts none
 
 CHECKPOINT_MILLISECONDS = 1_000
 
-# Texts are read as bytes, and a text where none belongs as a number: a damaged one would break off the whole cursor.
-RAW_SAGA = """number,
-    IIF(typeof(saga_id) = 'text', CAST(saga_id AS BLOB), 0), IIF(typeof(saga) = 'text', CAST(saga AS BLOB), 0),
-    IIF(typeof(plan_id) = 'text', CAST(plan_id AS BLOB), 0), IIF(typeof(state) = 'text', CAST(state AS BLOB), 0),
-    IIF(typeof(digest) = 'text', CAST(digest AS BLOB), 0), IIF(typeof(created_at) = 'text', 0, created_at),
-    IIF(typeof(updated_at) = 'text', 0, updated_at), IIF(typeof(last_seq) = 'text', NULL, last_seq),
-    IIF(typeof(held_reason) = 'text', CAST(held_reason AS BLOB), held_reason),
-    IIF(typeof(saga.checksum) = 'text', NULL, saga.checksum)"""
 RAW_EVENT = """position,
     IIF(typeof(seq) = 'text', NULL, seq), IIF(typeof(at) = 'text', 0, at),
     IIF(typeof(kind) = 'text', CAST(kind AS BLOB), 0), IIF(typeof(body) = 'text', 0, body),
@@ -48,9 +41,6 @@ RAW_PLAN = "plan_id, IIF(typeof(body) = 'text', 0, body), IIF(typeof(checksum) =
 EPOCH = "SELECT epoch FROM owner"
 TAKE_EPOCH = "UPDATE owner SET epoch = epoch + 1, owner = ? RETURNING epoch"
 END = "SELECT coalesce(max(position), 0) FROM event"
-FIND = f"SELECT {RAW_SAGA} FROM saga WHERE saga_id = ?"
-FIND_TO_EXTEND = f"""SELECT {RAW_SAGA}, (SELECT max(seq) FROM event WHERE saga = number) IS last_seq
-    FROM saga WHERE saga_id = ?"""
 LOAD = f"SELECT {RAW_EVENT} FROM event WHERE saga = ? ORDER BY seq"
 PLAN = f"SELECT {RAW_PLAN} FROM plan WHERE plan_id = ?"
 COUNTS = "SELECT CAST(state AS BLOB), count(*) FROM saga GROUP BY state"
@@ -59,23 +49,9 @@ UNFINISHED = f"SELECT {RAW_SAGA} FROM saga WHERE {IS_UNFINISHED} AND number > ? 
 COUNT_UNFINISHED = f"SELECT count(*) FROM saga WHERE {IS_UNFINISHED}"
 TAIL = f"""SELECT {RAW_EVENT}, CAST(saga.saga_id AS BLOB), CAST(saga.saga AS BLOB)
     FROM event LEFT JOIN saga ON saga.number = event.saga WHERE position > ? ORDER BY position LIMIT ?"""
-# A plan's id is its digest: writing it again heals a damaged one, and costs nothing otherwise.
-KEEP_PLAN = """INSERT INTO plan (plan_id, body, checksum) VALUES (?, ?, ?) ON CONFLICT (plan_id)
-    DO UPDATE SET body = excluded.body, checksum = excluded.checksum
-    WHERE body IS NOT excluded.body OR checksum IS NOT excluded.checksum"""
-# A number that a stray event claims is passed over: it would take every new saga out of its batch, for ever.
-ADD_SAGA = """INSERT INTO saga (number, saga_id, saga, plan_id, state, digest, created_at, updated_at, last_seq,
-    held_reason, checksum) VALUES (1 + max(coalesce((SELECT max(number) FROM saga), 0),
-    coalesce((SELECT max(saga) FROM event WHERE saga < 4611686018427387904), 0)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    RETURNING number"""
-ADVANCE_SAGA = """UPDATE saga SET plan_id = ?, updated_at = ?, last_seq = ?, held_reason = ?, checksum = ?
-    WHERE number = ?"""
-TURN_SAGA = """UPDATE saga SET state = ?, plan_id = ?, updated_at = ?, last_seq = ?, held_reason = ?, checksum = ?
-    WHERE number = ?"""
 HOLD_SAGA = """UPDATE saga SET saga = ?, plan_id = ?, state = ?, digest = ?, created_at = ?, updated_at = ?,
     last_seq = ?, held_reason = ?, checksum = ? WHERE number = ?"""
 HAS_EVENT = "SELECT count(*) FROM event WHERE saga = ? AND seq = ?"
-ADD_EVENT = "INSERT INTO event (saga, seq, at, kind, body, context, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 class _SqliteRecords:
@@ -86,8 +62,8 @@ class _SqliteRecords:
         self._db = db
 
     def find(self, saga_id: str) -> SagaRow | None:
-        with self._snapshot() as db:
-            return _find(db, saga_id)
+        with told(self._path):
+            return _find(self._connection(), saga_id)
 
     def load(self, saga_id: str) -> History:
         with self._snapshot() as db:
@@ -130,6 +106,7 @@ class SqliteJournal(_SqliteRecords):
 
     def __init__(self, path: Path, vfs: str | None = None) -> None:
         super().__init__(path, open_writer(path, vfs))
+        self._batches = BatchWriter(self._db)
 
     def take_epoch(self, owner: str) -> int:
         return self._commit(None, lambda: self._number(TAKE_EPOCH, owner))
@@ -138,9 +115,8 @@ class SqliteJournal(_SqliteRecords):
         parts, unencodable = chain.encoded(entries)
 
         def write() -> Appended:
-            conflicts = self._write(parts)
-            why = unencodable | conflicts
-            return Appended(self._number(END), tuple(conflicts), tuple(unencodable), why)
+            conflicts = self._batches.write(parts)
+            return Appended(self._number(END), tuple(conflicts), tuple(unencodable), unencodable | conflicts)
 
         return self._commit(epoch, write)
 
@@ -176,12 +152,13 @@ class SqliteJournal(_SqliteRecords):
         """Run `write` in one transaction under this epoch, and commit it."""
         with told(self._path):
             self._db.execute("BEGIN IMMEDIATE")
-        end = None
+        end, kept = None, False
         try:
             end = self._number(END)
             self._fence(epoch)
             written = write()
             self._db.execute("COMMIT")
+            kept = True
             return written
         except (EpochError, UnknownSagaError, KeyboardInterrupt, SystemExit):
             self._roll_back()
@@ -194,6 +171,9 @@ class SqliteJournal(_SqliteRecords):
             raise CommitUnknownError(
                 f"a commit to {self._path} broke off ({why}); fold again before going on"
             ) from error
+        finally:
+            if not kept:
+                self._batches.forget()
 
     def _fence(self, epoch: int | None) -> None:
         in_force = self._number(EPOCH)
@@ -213,63 +193,17 @@ class SqliteJournal(_SqliteRecords):
                 return JournalFullError(f"no room on the disk of {self._path}; nothing was written, make room")
         return CommitUnknownError(f"no room on the disk of {self._path}, and it could not be rolled back; fold again")
 
-    def _write(self, parts: Sequence[chain.Part]) -> dict[str, str]:
-        """Write what follows; the rest, and why it does not, by saga id."""
-        conflicts: dict[str, str] = {}
-        kept: set[str] = set()
-        for part in parts:
-            why = self._write_part(part, kept)
-            if why is not None:
-                conflicts[part.entry.saga_id] = why
-        return conflicts
-
-    def _write_part(self, part: chain.Part, kept: set[str]) -> str | None:
-        entry = part.entry
-        try:
-            row = self._extendable(entry.saga_id)
-        except CorruptionError as error:
-            return str(error)
-        why = chain.conflict(row, entry)
-        if why is not None:
-            return why
-        if part.plan is not None and part.plan.plan_id not in kept:
-            kept.add(part.plan.plan_id)
-            self._db.execute(KEEP_PLAN, (part.plan.plan_id, part.plan.body, part.plan.checksum))
-        number = self._write_row(row, chain.advanced(row, entry))
-        self._db.executemany(ADD_EVENT, [_columns(number, *numbered) for numbered in part.numbered])
-        return None
-
-    def _extendable(self, saga_id: str) -> SagaRow | None:
-        found = self._db.execute(FIND_TO_EXTEND, (saga_id,)).fetchone()
-        if found is None:
-            return None
-        *raw, complete = found
-        row = chain.checked_row(chain.RawSaga(*raw))
-        if not complete:
-            raise CorruptionError(f"saga {saga_id!r}: its records do not end with number {row.last_seq}")
-        return row
-
-    def _write_row(self, before: SagaRow | None, row: SagaRow) -> int:
-        common = (row.updated_at, row.last_seq, row.held_reason, chain.row_checksum(row))
-        if before is None:
-            born = (row.saga_id, row.saga, row.plan_id, row.state, row.digest, row.created_at)
-            return self._number(ADD_SAGA, *born, *common)
-        if row.state is before.state:
-            self._db.execute(ADVANCE_SAGA, (row.plan_id, *common, row.number))
-        else:
-            self._db.execute(TURN_SAGA, (row.state, row.plan_id, *common, row.number))
-        return row.number
-
     def _hold(self, saga_id: str, event: Row, reason: str) -> None:
         found = self._db.execute(FIND, (saga_id,)).fetchone()
         if found is None:
             raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r} to hold")
         row = chain.salvaged(chain.RawSaga(*found))
+        self._batches.forget()
         if row.state.ended:
             return
         seq = row.last_seq + 1
         if not self._number(HAS_EVENT, row.number, seq):  # else a damaged number sits there: the summary alone says it
-            self._db.execute(ADD_EVENT, _columns(row.number, seq, event, checksum(saga_id, seq, event)))
+            self._db.execute(ADD_EVENT, event_columns(row.number, seq, event, checksum(saga_id, seq, event)))
             row = attrs.evolve(row, last_seq=seq)
         row = attrs.evolve(row, state=SagaState.HELD, updated_at=float(event.at), held_reason=reason)
         columns = (row.saga, row.plan_id, row.state, row.digest, row.created_at, row.updated_at, row.last_seq)
@@ -332,10 +266,6 @@ def _find(db: apsw.Connection, saga_id: str) -> SagaRow | None:
 
 def _page(found: apsw.Cursor, limit: int) -> Page:
     return chain.page([chain.RawSaga(*columns) for columns in found], limit)
-
-
-def _columns(number: int, seq: int, row: Row, check: int) -> Columns:
-    return number, seq, row.at, row.kind, row.body, row.context, check
 
 
 def _tailed(columns: Columns) -> Tailed:

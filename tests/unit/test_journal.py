@@ -125,6 +125,24 @@ class TestAppending:
         journal.append(journal.take_epoch("me"), [birth("a"), further("a", 2), ended("a", 3)])
         assert [stored.seq for stored in journal.load("a")] == [1, 2, 3]
 
+    def test_the_second_entry_of_a_saga_is_the_one_that_counts(self, journal: Journal) -> None:
+        """Whichever of the two changes its state, the summary is as the last one leaves it, and can be extended."""
+        epoch = journal.take_epoch("me")
+        journal.append(epoch, [birth("a"), birth("b")])
+        assert not journal.append(
+            epoch,
+            [
+                further("a", 2, state=SagaState.HELD),
+                further("a", 3),
+                further("b", 2),
+                further("b", 3, state=SagaState.HELD),
+            ],
+        ).why
+        rows = [journal.find(saga_id) for saga_id in "ab"]
+        assert [(row.state, row.last_seq) for row in rows if row] == [(SagaState.RUNNING, 3), (SagaState.HELD, 3)]
+        assert not journal.append(epoch, [further("a", 4), further("b", 4)]).why
+        assert [len(journal.load(saga_id)) for saga_id in "ab"] == [4, 4]
+
     def test_an_entry_without_events_is_refused_when_it_is_made(self) -> None:
         """An entry says what happened."""
         with pytest.raises(ValueError, match="must be"):
