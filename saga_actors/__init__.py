@@ -26,6 +26,7 @@ from saga_actors.errors import (
     SagaInterruptedError,
     SagaTimeoutError,
     SchemaError,
+    StartManyError,
     UnknownSagaError,
 )
 from saga_actors.node_connection import Node, connect
@@ -79,6 +80,7 @@ __all__ = [
     "SagaStatus",
     "SagaTimeoutError",
     "SchemaError",
+    "StartManyError",
     "Step",
     "StepContext",
     "TelemetryEvent",

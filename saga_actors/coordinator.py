@@ -8,12 +8,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import attrs
 
+from saga_actors import arguments
 from saga_actors.definition import Saga, is_loading_for_node, saga_named
 from saga_actors.errors import (
     ContextError,
@@ -26,6 +27,7 @@ from saga_actors.errors import (
     SagaIdError,
     SagaInterruptedError,
     SagaTimeoutError,
+    StartManyError,
 )
 from saga_actors.events import Event
 from saga_actors.journal import JournalUrl
@@ -41,12 +43,16 @@ from saga_actors.messages import (
     SagaEnded,
     SagaIsHeld,
     SagasAre,
+    SagasStarted,
     SagaStarted,
     StartSaga,
+    StartSagas,
     StatusIs,
     checked_id,
     decoded_outcome,
+    in_messages,
     new_id,
+    new_saga,
 )
 from saga_actors.node_spec import NodeSpec
 from saga_actors.outcomes import C, Outcome, SagaState, SagaStatus
@@ -108,12 +114,12 @@ class Coordinator:
             journal_url=str(self._url),
             sys_path=tuple(os.path.abspath(entry) for entry in sys.path),
             cwd=os.getcwd(),
-            telemetry=_functions(telemetry),
-            workers=_positive(workers, "workers", MOST_WORKERS),
-            threads=_positive(threads, "threads", MOST_THREADS),
+            telemetry=arguments.functions(telemetry),
+            workers=arguments.positive(workers, "workers", MOST_WORKERS),
+            threads=arguments.positive(threads, "threads", MOST_THREADS),
             linger=LINGER,
-            max_unfinished=_positive(max_unfinished, "max_unfinished"),
-            context_limit=_positive(context_limit, "context_limit", LARGEST_CONTEXT),
+            max_unfinished=arguments.positive(max_unfinished, "max_unfinished"),
+            context_limit=arguments.positive(context_limit, "context_limit", LARGEST_CONTEXT),
         )
         from saga_actors.actors.archive import Archive
         from saga_actors.actors.attachment import Attachment
@@ -142,7 +148,9 @@ class Coordinator:
         """
         self._refuse_event_loop()
         wait, source = _wait(timeout), self._offer.use(saga)
-        message = RunSaga.of(saga, context, saga_id=saga_id, deadline=_moment(deadline), limit=self._spec.context_limit)
+        message = RunSaga.of(
+            saga, context, saga_id=saga_id, deadline=arguments.moment(deadline), limit=self._spec.context_limit
+        )
         return self._outcome(self._begin(message, source, saga, wait), message.saga_id, saga)
 
     def start(
@@ -157,13 +165,46 @@ class Coordinator:
         """Start a saga; it is durably accepted when this returns its id (P1). All else is as for `run`."""
         self._refuse_event_loop()
         wait, source = _wait(timeout), self._offer.use(saga)
-        message = StartSaga.of(
-            saga, context, saga_id=saga_id, deadline=_moment(deadline), limit=self._spec.context_limit
-        )
+        until, limit = arguments.moment(deadline), self._spec.context_limit
+        message = StartSaga.of(saga, context, saga_id=saga_id, deadline=until, limit=limit)
         started = self._begin(message, source, saga, wait)
         if not isinstance(started, SagaStarted):
             raise _unexpected(started)
         return started.saga_id
+
+    def start_many(
+        self,
+        saga: type[Saga[C]],
+        contexts: Iterable[C],
+        *,
+        saga_ids: Iterable[str] | None = None,
+        deadline: datetime | timedelta | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> list[str]:
+        """Start a saga for each context; all are durably accepted when this returns their ids, in order (P1).
+
+        They go in one message and one commit (1,000 sagas or 256 kB of contexts at a time, if there are more). Each is
+        accepted or refused for itself, and StartManyError says which: if any was refused, or `timeout` is over.
+        """
+        self._refuse_event_loop()
+        wait, source, until = _wait(timeout), self._offer.use(saga), arguments.moment(deadline)
+        given = list(contexts)
+        ids, limit = arguments.ids_for(len(given), saga_ids), self._spec.context_limit
+        new = [new_saga(saga, context, saga_id, limit) for context, saga_id in zip(given, ids, strict=True)]
+        refused: dict[str, SagaActorsError] = {}
+        accepted: list[str] = []
+        for some in in_messages(new):
+            try:
+                message = StartSagas.of(saga, some, deadline=until)
+                started: SagasStarted = self._attachment.ask_served(message, source, saga.definition.plan, wait)
+            except TimeoutError:
+                break
+            refused |= {saga_id: _error_of(Refused("", *why)) for saga_id, why in started.refused.items()}
+            accepted += [one.saga_id for one in some if one.saga_id not in refused]
+        if len(accepted) < len(new):
+            unanswered = [one.saga_id for one in new[len(accepted) + len(refused) :]]
+            raise StartManyError(accepted, refused, unanswered)
+        return accepted
 
     @overload
     def result(
@@ -209,7 +250,11 @@ class Coordinator:
         limit: int = 100,
     ) -> Sequence[ListedSaga]:
         """The newest sagas first, at most `limit` of them; only those in this state, or of this class or name."""
-        chosen, name, limit = _state(state), _name(saga), _positive(limit, "limit")
+        chosen, name, limit = (
+            arguments.state_named(state),
+            arguments.saga_name(saga),
+            arguments.positive(limit, "limit"),
+        )
         found: list[ListedSaga] = []
         page: int | None = None
         while len(found) < limit:
@@ -344,48 +389,3 @@ def _error_of(refused: Refused) -> SagaActorsError:
 
 def _unexpected(reply: Any) -> SagaActorsError:
     return SagaActorsError(f"the node answered with a {type(reply).__name__}, which means nothing here")
-
-
-def _positive(value: object, what: str, most: int | None = None) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1 and (most is None or value <= most):
-        return value
-    expected = "a whole number of 1 or more" if most is None else f"a whole number from 1 to {most:,}"
-    raise SagaActorsError(f"{what} is {value!r}; expected {expected}")
-
-
-def _functions(telemetry: Any) -> tuple[str, ...]:
-    names = [telemetry] if isinstance(telemetry, str) or not isinstance(telemetry, Iterable) else [*telemetry]
-    for name in names:
-        module, _, function = name.partition(":") if isinstance(name, str) else ("", "", "")
-        if name is telemetry or not (module and function):
-            raise SagaActorsError(f'telemetry has {name!r}; expected a list of functions as "module:function"')
-    return tuple(names)
-
-
-def _moment(deadline: object) -> datetime | None:
-    try:
-        if isinstance(deadline, timedelta):
-            return datetime.now(UTC) + deadline
-        if deadline is None or (isinstance(deadline, datetime) and deadline.tzinfo is not None):
-            return deadline
-    except OverflowError:
-        pass
-    raise SagaActorsError(
-        f"deadline is {deadline!r}; expected a datetime with a time zone, such as datetime.now(UTC), or a timedelta "
-        "from now"
-    )
-
-
-def _state(state: Any) -> SagaState | None:
-    try:
-        return None if state is None else SagaState(state)
-    except ValueError:
-        raise SagaActorsError(f"state is {state!r}; expected one of {', '.join(SagaState)}") from None
-
-
-def _name(saga: Any) -> str | None:
-    if saga is None or isinstance(saga, str):
-        return saga
-    if isinstance(saga, type) and issubclass(saga, Saga):
-        return saga.definition.name
-    raise SagaActorsError(f"saga is {saga!r}; expected a saga's class, or its name")

@@ -140,11 +140,15 @@ def _code(value: Any, option: str) -> Any:
 
 @attrs.frozen(slots=False)
 class Definition:
-    """What a saga's class comes to: its registered name, its context's type (`dict` or an attrs class), its steps."""
+    """What a saga's class comes to: its registered name, its context's type (`dict` or an attrs class), its steps.
+
+    `max_running`: how many may be in flight at a time on one node; None: any number.
+    """
 
     name: str
     context_type: Any
     steps: tuple[Step[Any], ...]
+    max_running: int | None = None
 
     @cached_property
     def plan(self) -> SagaPlan:
@@ -152,7 +156,8 @@ class Definition:
 
         Made when first asked for, so that context classes may refer to what stands below them in their module.
         """
-        return SagaPlan(self.name, tuple(each.plan for each in self.steps), describe(self.context_type))
+        steps = tuple(each.plan for each in self.steps)
+        return SagaPlan(self.name, steps, describe(self.context_type), self.max_running)
 
     def step_named(self, name: str) -> Step[Any]:
         """The step of this name; raises DefinitionError if there is none."""
@@ -255,12 +260,21 @@ def _checked_name(name: object, what: str) -> str:
     )
 
 
-def _refuse_name(cls: type, name: str | None) -> None:
-    if name is not None:
-        raise DefinitionError(
-            f"{cls.__qualname__} has name={name!r} and abstract=True; expected one of them: an abstract saga is never "
-            "run, and has no name"
-        )
+def _refuse_options(cls: type, **options: object) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise DefinitionError(
+                f"{cls.__qualname__} has {option}={value!r} and abstract=True; expected one of them: an abstract saga "
+                f"is never run, and has no {option}"
+            )
+
+
+def _limit(cls: type, max_running: object) -> int | None:
+    if max_running is None or (type(max_running) is int and max_running > 0):
+        return max_running
+    raise DefinitionError(
+        f"class {cls.__name__}(max_running=…) is {max_running!r}; expected a whole number of sagas, 1 or more"
+    )
 
 
 def _refuse_change(cls: type, name: str, value: Any) -> None:
@@ -287,6 +301,7 @@ class SagaMeta(type):
         *,
         name: str | None = None,
         abstract: bool = False,
+        max_running: int | None = None,
         **others: Any,
     ) -> SagaMeta:
         cls = super().__new__(mcls, classname, bases, _named_steps(classname, body), **others)
@@ -296,9 +311,10 @@ class SagaMeta(type):
         for each in steps:
             _check_code(each, context_type, classname)
         if abstract:
-            _refuse_name(cls, name)
+            _refuse_options(cls, name=name, max_running=max_running)
         else:
-            definition = Definition(_registered_name(cls, name), context_type, _at_least_one(steps, classname))
+            registered_name, limit = _registered_name(cls, name), _limit(cls, max_running)
+            definition = Definition(registered_name, context_type, _at_least_one(steps, classname), limit)
             type.__setattr__(cls, _DEFINITION, definition)
             register(definition.name, cls)
         return cls
@@ -330,9 +346,10 @@ class Saga(Generic[C], metaclass=SagaMeta, abstract=True):
     """A saga: its steps in the order in which they stand in the class's body, after those of its bases.
 
     Steps get and give a dict, or with `class PlaceOrder(Saga[Order])` an attrs class. `name="place-order"` sets the
-    name it has in journals, which is `module:Class` otherwise; `abstract=True` makes a base for other sagas. A step
-    that overrides an inherited one keeps its place. The class is never instantiated; `PlaceOrder.definition` is what
-    it comes to.
+    name it has in journals, which is `module:Class` otherwise; `abstract=True` makes a base for other sagas. With
+    `max_running=5` a node has at most five of them in flight, begun and not ended or held; the others wait for their
+    first step. None of the three is inherited. A step that overrides an inherited one keeps its place. The class is
+    never instantiated; `PlaceOrder.definition` is what it comes to.
     """
 
 

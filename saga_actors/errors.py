@@ -39,6 +39,25 @@ class SagaTimeoutError(SagaActorsError):
         self.saga_id = saga_id
 
 
+class StartManyError(SagaActorsError):
+    """Not all sagas of a `start_many` are known to be accepted; those in `accepted` are.
+
+    `refused` says why each of the others was not; of the `unanswered` ones nobody knows, so start them again under
+    the same ids.
+    """
+
+    def __init__(self, accepted: list[str], refused: dict[str, SagaActorsError], unanswered: list[str]) -> None:
+        first = next(iter(refused.values()), None)
+        why = f"; the first: {first}" if first is not None else ""
+        super().__init__(
+            f"{len(accepted)} sagas were accepted, {len(refused)} refused, and {len(unanswered)} not answered for in "
+            f"time{why}"
+        )
+        self.accepted = accepted
+        self.refused = refused
+        self.unanswered = unanswered
+
+
 class SagaInterruptedError(KeyboardInterrupt):
     """Ctrl-C ended the wait, not the saga; its id is in `saga_id`. Like any Ctrl-C it is no `Exception`."""
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import attrs
 
+from saga_actors.compact_form import compact
 from saga_actors.outcomes import FailureKind, SagaState
 
 
@@ -48,6 +49,7 @@ class HoldReason(StrEnum):
     CRASHED = "crashed"
 
 
+@compact
 @attrs.frozen
 class WorkerId:
     """A worker process: a dead one is never mistaken for its successor, for a pid comes with its start time."""
@@ -57,6 +59,7 @@ class WorkerId:
     started: float
 
 
+@compact
 @attrs.frozen
 class Fault:
     """What an attempt said when it did not succeed; `retryable` is False after `Abort` or outside `Retry(on=…)`."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import attrs
 
+from saga_actors.compact_form import compact
 from saga_actors.events import Ending, Fault, HoldReason, Phase, WorkerId
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
 
 
+@compact
 @attrs.frozen
 class Succeeded:
     """A worker's report: an attempt succeeded; `context` is the saga's whole context after it, None if unchanged."""
@@ -20,6 +22,7 @@ class Succeeded:
     context: bytes | None = attrs.field(default=None, repr=False)
 
 
+@compact
 @attrs.frozen
 class Failed:
     """A worker's report: an attempt ended without success. After a timeout, it is not quiet yet."""
@@ -32,6 +35,7 @@ class Failed:
     fault: Fault
 
 
+@compact
 @attrs.frozen
 class Quieted:
     """A worker's report: nothing of this attempt runs any more, and it had no success."""

@@ -9,6 +9,8 @@ from typing import Any, Generic
 import attrs
 from typing_extensions import TypeVar
 
+from saga_actors.compact_form import compact
+
 C = TypeVar("C", default=dict[str, Any])
 
 
@@ -49,6 +51,7 @@ class FailureKind(StrEnum):
     DEADLINE = "deadline"
 
 
+@compact
 @attrs.frozen
 class Failure:
     """What went wrong: `step` is None when it was no step (a cancel, a deadline).
@@ -65,6 +68,7 @@ class Failure:
     cause: Failure | None = None
 
 
+@compact
 @attrs.frozen
 class Completed(Generic[C]):
     """Every step is done or ignored, and nothing was undone."""
@@ -76,6 +80,7 @@ class Completed(Generic[C]):
     resolved_by: str | None = attrs.field(kw_only=True, default=None)
 
 
+@compact
 @attrs.frozen
 class Compensated(Generic[C]):
     """Every step that was, or may have been, done and has an undo was undone once, in reverse.
@@ -92,6 +97,7 @@ class Compensated(Generic[C]):
     left: tuple[str, ...] = attrs.field(kw_only=True, default=())
 
 
+@compact
 @attrs.frozen
 class CompensationFailed(Generic[C]):
     """An undo failed for good: `failure` is why the saga went back, `undo` which undo failed and why.

@@ -46,15 +46,19 @@ class StepPlan:
 
 @attrs.frozen(slots=False)
 class SagaPlan:
-    """One saga without its code. `context` describes the fields and types of its context, as text."""
+    """One saga without its code. `context` describes the fields and types of its context, as text.
+
+    `max_running`: how many of this saga may be in flight at a time on one node; None: any number.
+    """
 
     saga: str
     steps: tuple[StepPlan, ...]
     context: str = "dict"
+    max_running: int | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over what must not change under a running saga (P14); not code, timeouts or retries."""
+        """16 hex digits over what must not change under a running saga (P14); not code, timeouts, retries or limits."""
         pinned = [self.context] + [[s.name, s.compensable, s.on_unknown, s.on_failure] for s in self.steps]
         return _digest(pinned)
 
@@ -66,7 +70,8 @@ class SagaPlan:
     @cached_property
     def plan_id(self) -> str:
         """16 hex digits over all of it; the key under which the journal keeps the plan."""
-        return _digest(attrs.astuple(self))
+        values = attrs.astuple(self)
+        return _digest(values if self.max_running is not None else values[:-1])  # as before there was a limit
 
 
 def _digest(value: object) -> str:

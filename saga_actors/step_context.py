@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import attrs
@@ -32,10 +30,28 @@ class StepContext:
     step: str
     phase: Phase
     attempt: int
-    idempotency_key: str
-    undoes_key: str | None
     outcome: Literal["completed", "unknown"] | None
-    deadline: datetime
+    times_out_at: float
+    """The deadline in POSIX seconds."""
+
+    # What most steps do not ask for is made when they do.
+
+    @property
+    def idempotency_key(self) -> str:
+        """The name of this effect, the same for all its attempts."""
+        return idempotency_key(self.saga, self.saga_id, self.step, self.phase)
+
+    @property
+    def undoes_key(self) -> str | None:
+        """In a compensation, the `idempotency_key` that its step had."""
+        if self.phase is Phase.EXECUTE:
+            return None
+        return idempotency_key(self.saga, self.saga_id, self.step, Phase.EXECUTE)
+
+    @property
+    def deadline(self) -> datetime:
+        """When this attempt times out, in aware UTC."""
+        return datetime.fromtimestamp(self.times_out_at, UTC)
 
 
 def idempotency_key(saga: str, saga_id: str, step: str, phase: Phase) -> str:
@@ -61,11 +77,6 @@ def current_step() -> StepContext:
         ) from None
 
 
-@contextmanager
-def running_step(context: StepContext) -> Iterator[None]:
-    """Make `context` the current step of this thread or task while the block runs."""
-    token = _running.set(context)
-    try:
-        yield
-    finally:
-        _running.reset(token)
+def begin_step(context: StepContext) -> None:
+    """Make `context` the current step of the task, or of the `contextvars.Context`, in which this is called."""
+    _running.set(context)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,10 @@ class Attachment:
         if isinstance(reply, Refused) and reply.code != Refusal.NOT_SERVED:
             raise error_of(reply)
         return reply
+
+    def ask_many(self, messages: Sequence[Any]) -> list[Future[Any]]:
+        """Ask several things at once; the futures have the answers, refusals too, and `forget` gives them up."""
+        return self._present().ask_many(messages)
 
     def ask_served(self, message: Any, source: Source, plan: SagaPlan, wait: Wait) -> Any:
         """The answer to a message that starts a saga; where the node does not serve it (any more), it is made to."""

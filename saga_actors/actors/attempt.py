@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, cast
 
@@ -19,7 +19,7 @@ from saga_actors.events import Ending, Fault, Phase
 from saga_actors.inputs import Failed, Quieted, Succeeded
 from saga_actors.journal.codec import DEFAULT_LIMIT, apply_result, decode_context
 from saga_actors.signature import is_async
-from saga_actors.step_context import StepContext, idempotency_key
+from saga_actors.step_context import StepContext
 
 REASON_BYTES = 2_000
 """A fault's reason is cut at so many bytes of UTF-8."""
@@ -34,73 +34,67 @@ class UnusableError(Exception):
     """The context cannot be read, or the result cannot be stored; its text says which step, where and why."""
 
 
-@attrs.define(eq=False)
-class Attempt:
-    """An order on its way through the user's code. The fields below `step` belong to the runner, under its lock."""
+@attrs.frozen
+class Side:
+    """One side of a step, its execute or its compensate: what all its attempts share. `code` is the user's function."""
 
-    order: Order
     definition: Definition
     step: Step[Any]
+    is_undo: bool
+    code: Callable[[Any], Any]
+    is_async: bool
+
+    @classmethod
+    def of(cls, definition: Definition, step: str, phase: Phase) -> Side:
+        """This side of the step of that name; raises DefinitionError if the saga has no such step."""
+        named, is_undo = definition.step_named(step), phase is Phase.COMPENSATE
+        code = named.compensate if is_undo else named.execute
+        if code is None:
+            code = _nothing_to_undo
+        return cls(definition, named, is_undo, code, is_async(code))
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """An order on its way through the user's code. The fields from `is_async` on are the runner's, under its lock."""
+
+    order: Order
+    side: Side
     limit: int = DEFAULT_LIMIT
     is_async: bool = False
     thread: int | None = None
     task: asyncio.Task[Any] | None = None
-    timers: list[Timer] = attrs.Factory(list)
+    timers: tuple[Timer, ...] = ()
     late: bool = False
     ended: bool = False
-
-    @classmethod
-    def of(cls, order: Order, definition: Definition, limit: int) -> Attempt:
-        """The attempt for this order; raises DefinitionError if the saga has no such step."""
-        attempt = cls(order, definition, definition.step_named(order.key.step), limit)
-        attempt.is_async = is_async(attempt.code)
-        return attempt
 
     @property
     def key(self) -> AttemptKey:
         """Its name."""
         return self.order.key
 
-    @property
-    def is_undo(self) -> bool:
-        """Whether it is a compensation."""
-        return self.key.phase is Phase.COMPENSATE
-
-    @property
-    def code(self) -> Callable[[Any], Any]:
-        """The user's function."""
-        code = self.step.compensate if self.is_undo else self.step.execute
-        return code if code is not None else _nothing_to_undo
-
     # In.
 
     def context(self) -> Any:
         """The context that the user's function gets; raises UnusableError."""
         try:
-            return decode_context(self.order.context, self.definition.context_type)
+            return decode_context(self.order.context, self.side.definition.context_type)
         except ContextError as error:
             raise UnusableError(f"step {self.key.step!r}: {error}") from error
 
     def step_context(self) -> StepContext:
         """What `current_step()` answers, given that the code begins now."""
-        key, undo = self.key, self.is_undo
-        return StepContext(
-            saga_id=key.saga_id,
-            saga=self.order.saga,
-            step=key.step,
-            phase=key.phase,
-            attempt=key.attempt,
-            idempotency_key=idempotency_key(self.order.saga, key.saga_id, key.step, key.phase),
-            undoes_key=idempotency_key(self.order.saga, key.saga_id, key.step, Phase.EXECUTE) if undo else None,
-            outcome=cast(Literal["completed", "unknown"] | None, self.order.outcome) if undo else None,
-            deadline=datetime.now(UTC) + timedelta(seconds=self.order.timeout),
-        )
+        order = self.order
+        key = order.key
+        outcome = cast(Literal["completed", "unknown"] | None, order.outcome) if self.side.is_undo else None
+        times_out_at = time.time() + order.timeout
+        return StepContext(key.saga_id, order.saga, key.step, key.phase, key.attempt, outcome, times_out_at)
 
     # Out.
 
     def succeeded(self, context: Any, result: Any) -> Succeeded:
         """The report of a call that returned `result`; raises UnusableError."""
-        if not self.is_undo:
+        if not self.side.is_undo:
             return Succeeded(*self._name, self._applied(context, result))
         if result is not None:
             kind = type(result).__qualname__
@@ -110,7 +104,7 @@ class Attempt:
         return Succeeded(*self._name)
 
     def _applied(self, context: Any, result: Any) -> bytes | None:
-        kind, step = self.definition.context_type, self.key.step
+        kind, step = self.side.definition.context_type, self.key.step
         try:
             return apply_result(self.order.context, context, result, kind, step=step, limit=self.limit)
         except ContextError as error:
@@ -130,11 +124,12 @@ class Attempt:
         """How an attempt ends with this error, and whether it may be retried."""
         if isinstance(error, Abort):
             return Ending.FAILED, False
-        if isinstance(error, (OutcomeUnknown, asyncio.CancelledError, *self.step.unknown_on)):
-            return Ending.FAILED if self.is_undo else Ending.UNKNOWN, True
+        step, is_undo = self.side.step, self.side.is_undo
+        if isinstance(error, (OutcomeUnknown, asyncio.CancelledError, *step.unknown_on)):
+            return Ending.FAILED if is_undo else Ending.UNKNOWN, True
         if not isinstance(error, Exception):
             return Ending.FAILED, True
-        retry = self.step.compensate_retries if self.is_undo else self.step.retries
+        retry = step.compensate_retries if is_undo else step.retries
         return Ending.FAILED, isinstance(error, retry.on)
 
     def timed_out(self) -> Failed:
@@ -147,7 +142,7 @@ class Attempt:
 
     @property
     def _name(self) -> tuple[Phase, str, int, int]:
-        return self.key.phase, self.key.step, self.key.attempt, self.key.epoch
+        return self.order.key[1:]
 
 
 def unusable(reason: str) -> Fault:

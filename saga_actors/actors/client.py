@@ -13,7 +13,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -83,15 +83,20 @@ class Client:
 
     def ask(self, message: Any, *, to_status: bool = False) -> Future[Any]:
         """Ask until answered; the future has the answer, or a NodeError if there is no node for `PATIENCE` seconds."""
-        question = self._questions.add(message, to_status)
-        try:
-            self._begin_asking(question)
-        except BaseException:
-            self.forget(message.correlation_id)
-            raise
-        return question.future
+        return self.ask_many([message], to_status=to_status)[0]
 
-    def _begin_asking(self, question: Question) -> None:
+    def ask_many(self, messages: Sequence[Any], *, to_status: bool = False) -> list[Future[Any]]:
+        """Ask several things in as few messages as they fit into; a future for each."""
+        questions = [self._questions.add(message, to_status) for message in messages]
+        try:
+            self._begin_asking(questions)
+        except BaseException:
+            for message in messages:
+                self.forget(message.correlation_id)
+            raise
+        return [question.future for question in questions]
+
+    def _begin_asking(self, questions: Sequence[Question]) -> None:
         with self._lock:
             where, closed = self._where, self._closed
         if closed:
@@ -99,7 +104,7 @@ class Client:
         if where is None:
             self._connect()
         else:
-            self._post([question], where)
+            self._post(questions, where)
 
     def forget(self, correlation_id: str) -> None:
         """Nobody waits for this answer any more."""

@@ -36,7 +36,7 @@ from saga_actors.actors.recovery import Recovery
 from saga_actors.actors.saga import Decided
 from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.actors.sagas import Sagas, Tracked
-from saga_actors.actors.slots import Slots, Waiting
+from saga_actors.actors.slots import Slots, Waiting, limits
 from saga_actors.actors.team import Team
 from saga_actors.actors.turn import Turn
 from saga_actors.errors import CorruptionError, JournalFullError, UnknownSagaError
@@ -140,7 +140,7 @@ class Engine:
                 self._recovery.inventory(message)
             case Loaded():
                 self.team.loaded(message)
-                self.slots.serves(message.worker, set(message.plans))
+                self.slots.serves(message.worker, limits(message))
                 self._reception.loaded()
             case Joined():
                 self._recovery.join(message)
@@ -242,6 +242,7 @@ class Engine:
         """Park a saga that cannot decide for itself any more, and tell whoever waits for it."""
         log().error("saga %r is held (%s): %s", saga_id, reason, detail)
         self.withdraw(saga_id)
+        self.slots.end(saga_id)
         if reason in (HoldReason.CRASHED, HoldReason.CORRUPT):
             self._illegible.add(saga_id)
         try:
@@ -348,12 +349,17 @@ class Engine:
     def _refuse_start(self, saga_id: str, code: str, why: str) -> None:
         for waiter in [*self.clients.waiting_for(saga_id), *self.turn.disappointed.pop(saga_id, [])]:
             self.clients.answer(waiter.peer, Refused(waiter.correlation_id, code, why))
+        for roll in self.turn.enrolled.pop(saga_id, ()):
+            roll.refused[saga_id] = (code, why)
+        self.slots.end(saga_id)
 
     def _release(self) -> None:
         receipts = {worker: [serial for serial, _ in given] for worker, given in self.turn.receipts.items()}
         self.out += self.team.tell(self.turn.orders, receipts, self.clock())
         for _, waiter, answer in self.turn.answers:
             self.clients.answer(waiter.peer, answer)
+        for roll in self.turn.rolls:
+            self.clients.answer(roll.waiter.peer, roll.answer)
         for saga_id, decided in self.turn.decided.items():
             if decided.state.ended or decided.state is SagaState.HELD:
                 self._let_go(saga_id, decided)
@@ -361,7 +367,7 @@ class Engine:
     def _let_go(self, saga_id: str, decided: Decided) -> None:
         for waiter in self.clients.waiting_for(saga_id):
             self.clients.answer(waiter.peer, decided.ending(waiter.correlation_id))
-        self.slots.drop(saga_id)
+        self.slots.end(saga_id)
         self._alarms.drop(saga_id)
         self.sagas.end(saga_id)
 

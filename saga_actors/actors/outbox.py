@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 import attrs
@@ -23,12 +22,12 @@ Batch = tuple[Posted, ...]
 
 @attrs.define
 class _Kept:
-    """One report; `sent_at` is None until it is sent."""
+    """One report; it is known as new, or was sent at `sent_at`."""
 
     key: AttemptKey
     posted: Posted
     size: int
-    sent_at: float | None = None
+    sent_at: float = 0.0
 
 
 class Outbox:
@@ -37,16 +36,18 @@ class Outbox:
     def __init__(self) -> None:
         self._last = 0
         self._kept: dict[int, _Kept] = {}
-        self._of: Counter[AttemptKey] = Counter()
+        self._new: dict[int, _Kept] = {}  # those of them that were never sent
+        self._of: dict[AttemptKey, int] = {}  # how many each attempt has here
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def add(self, key: AttemptKey, report: Report) -> None:
         """Keep a report under the next serial."""
-        self._last += 1
-        self._kept[self._last] = _Kept(key, Posted(self._last, key.saga_id, report), _size(report))
-        self._of[key] += 1
+        serial = self._last = self._last + 1
+        kept = _Kept(key, Posted(serial, key.saga_id, report), _size(report))
+        self._kept[serial] = self._new[serial] = kept
+        self._of[key] = self._of.get(key, 0) + 1
 
     def holds(self, key: AttemptKey) -> bool:
         """Whether a report of this attempt is not stored yet."""
@@ -58,26 +59,28 @@ class Outbox:
             kept = self._kept.pop(serial, None)
             if kept is None:
                 continue
-            self._of[kept.key] -= 1
-            if not self._of[kept.key]:
-                del self._of[kept.key]
+            self._new.pop(serial, None)
+            others = self._of.pop(kept.key) - 1
+            if others:
+                self._of[kept.key] = others
 
     def unsent(self, now: float) -> list[Batch]:
         """What was never sent, in batches; it counts as sent from now on."""
-        return _sent(_batches(kept for kept in self._kept.values() if kept.sent_at is None), now)
+        batches = _batches(self._new.values())
+        self._new = {}
+        return _sent(batches, now)
 
     def due_again(self, now: float, *, one: bool = False) -> list[Batch]:
         """What was sent at least a second ago and is not stored; with `one`, the first batch of it."""
-        due = (k for k in self._kept.values() if k.sent_at is not None and now - k.sent_at >= RESEND)
-        batches = _batches(due)
+        sent = (kept for serial, kept in self._kept.items() if serial not in self._new)
+        batches = _batches(kept for kept in sent if now - kept.sent_at >= RESEND)
         return _sent(batches[:1] if one else batches, now)
 
     def inventory(self, now: float) -> tuple[Batch, set[AttemptKey]]:
         """The first batch of all reports, and whose the others are; those count as not sent."""
         batches = _batches(self._kept.values())
         others = [kept for batch in batches[1:] for kept in batch]
-        for kept in others:
-            kept.sent_at = None
+        self._new = {kept.posted.serial: kept for kept in others}
         return next(iter(_sent(batches[:1], now)), ()), {kept.key for kept in others}
 
 
@@ -100,10 +103,8 @@ def _batches(reports: Iterable[_Kept]) -> list[list[_Kept]]:
 
 
 def _size(report: Report) -> int:
-    match report:
-        case Succeeded():
-            return _ENVELOPE + len(report.context or b"")
-        case Failed():
-            return _ENVELOPE + len(report.fault.reason) + len(report.fault.traceback or "")
-        case _:
-            return _ENVELOPE
+    if isinstance(report, Succeeded):
+        return _ENVELOPE + len(report.context or b"")
+    if isinstance(report, Failed):
+        return _ENVELOPE + len(report.fault.reason) + len(report.fault.traceback or "")
+    return _ENVELOPE

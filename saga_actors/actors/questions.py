@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from saga_actors.actors.protocol import Bundle
-from saga_actors.messages import Refusal, Refused, RunSaga, StartSaga
+from saga_actors.messages import Refusal, Refused, RunSaga, SagasStarted, StartSaga, StartSagas
 
 ASK_AGAIN = 2.0
 """Seconds after which a question is asked again."""
@@ -43,6 +43,9 @@ class Question:
         """What goes out: a start that may have arrived already is asked after, with all but its context."""
         if self.sent and isinstance(self.message, RunSaga | StartSaga):
             return attrs.evolve(self.message, context=b"")
+        if self.sent and isinstance(self.message, StartSagas):
+            names = tuple(attrs.evolve(one, context=b"") for one in self.message.sagas)
+            return attrs.evolve(self.message, sagas=names)
         return self.message
 
 
@@ -80,6 +83,9 @@ class Questions:
             question.future.set_result(item)
 
     def _is_put_off(self, question: Question, item: Any) -> bool:
+        if isinstance(item, SagasStarted) and any(code == Refusal.UNKNOWN_SAGA for code, _ in item.refused.values()):
+            question.due, question.sent = self._clock(), False
+            return True
         if not isinstance(item, Refused):
             return False
         if item.code == Refusal.DRAINING:
@@ -119,7 +125,7 @@ class Questions:
                 if question.to_status is not to_status:
                     continue
                 wording = question.wording
-                length = len(getattr(wording, "context", b""))
+                length = _length(wording)
                 if items and size + length > BUNDLE_BYTES:
                     yield to_status, Bundle(tuple(items))
                     items, size = [], 0
@@ -128,3 +134,10 @@ class Questions:
                 question.sent, question.due = True, self._clock() + ASK_AGAIN
             if items:
                 yield to_status, Bundle(tuple(items))
+
+
+def _length(wording: Any) -> int:
+    """Bytes of what is long in it."""
+    if isinstance(wording, StartSagas):
+        return sum(150 + len(one.context) for one in wording.sagas)
+    return len(getattr(wording, "context", b""))

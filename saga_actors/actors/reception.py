@@ -9,6 +9,7 @@ from saga_actors.actors.clients import Peer, Waiter
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.protocol import Alive, Detach, Detached, Heartbeat, LoadFailure, Serve, Serving
 from saga_actors.actors.saga_system import SagaCrashedError
+from saga_actors.actors.turn import Roll
 from saga_actors.errors import CorruptionError, SagaIdError, UnknownSagaError
 from saga_actors.events import Accepted
 from saga_actors.execution import fold
@@ -17,6 +18,7 @@ from saga_actors.messages import (
     GetHistory,
     GetStatus,
     ListSagas,
+    NewSaga,
     Refusal,
     Refused,
     RunSaga,
@@ -24,6 +26,7 @@ from saga_actors.messages import (
     SagaIsHeld,
     SagaStarted,
     StartSaga,
+    StartSagas,
     checked_id,
 )
 from saga_actors.outcomes import SagaState
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
 
 IMPORT_PATIENCE = 30.0
 """Seconds for which whoever has a saga served waits for a worker to import it."""
+
+
+OF_THE_CLASS = (Refusal.DRAINING, Refusal.NOT_SERVED, Refusal.MISMATCH)
+"""Refusals that are for all sagas of a class, and are said once."""
 
 
 class _Refusing(Exception):
@@ -60,6 +67,8 @@ class Reception:
         match message:
             case RunSaga() | StartSaga():
                 self._guarded(self._start, message, peer)
+            case StartSagas():
+                self._guarded(self._start_all, message, peer)
             case AwaitSaga():
                 self._guarded(self._await, message, peer)
             case GetStatus() | ListSagas() | GetHistory():
@@ -83,31 +92,38 @@ class Reception:
     # Starting and waiting.
 
     def _start(self, message: RunSaga | StartSaga, waiter: Waiter) -> None:
-        if self._known(message):
-            if isinstance(message, RunSaga):
-                self._wait(message.saga_id, waiter)
-            else:
-                self._started(waiter, message.saga_id)
-            return
-        engine, plan = self._engine, self._admitted(message)
-        accepted = Accepted(
-            engine.clock(),
-            message.saga_id,
-            message.saga,
-            plan.plan_id,
-            message.digest,
-            message.context,
-            message.deadline,
-        )
+        if not self._known(message.saga, message):
+            self._begin(self._admitting(message), message, message.deadline)
+        if isinstance(message, RunSaga):
+            self._wait(message.saga_id, waiter)
+        else:
+            self._started(waiter, message.saga_id)
+
+    def _start_all(self, message: StartSagas, waiter: Waiter) -> None:
+        """Start several, each for itself: one that is refused keeps no other from being accepted."""
+        turn, roll = self._engine.turn, Roll(waiter)
+        plan: SagaPlan | None = None
+        for one in message.sagas:
+            try:
+                if not self._known(message.saga, one):
+                    plan = plan or self._admitting(message)
+                    self._begin(plan, one, message.deadline)
+                turn.enrolled.setdefault(one.saga_id, []).append(roll)
+            except _Refusing as refusal:
+                if refusal.code in OF_THE_CLASS:
+                    raise  # nothing was begun, for the first that is not known asks
+                roll.refused[one.saga_id] = (refusal.code, str(refusal))
+        turn.rolls.append(roll)
+
+    def _begin(self, plan: SagaPlan, new: RunSaga | StartSaga | NewSaga, deadline: float | None) -> None:
+        engine, saga_id = self._engine, new.saga_id
+        self._admit(new)
+        accepted = Accepted(engine.clock(), saga_id, plan.saga, plan.plan_id, new.digest, new.context, deadline)
         try:
             begun = engine.sagas.begin(plan, accepted)
         except SagaCrashedError as crash:
             raise _Refusing(Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}") from crash
-        engine.stage(message.saga_id, begun)
-        if isinstance(message, RunSaga):
-            engine.clients.wait(message.saga_id, waiter)
-        else:
-            self._started(waiter, message.saga_id)
+        engine.stage(saga_id, begun)
 
     def _started(self, waiter: Waiter, saga_id: str) -> None:
         """Say that the saga is ours, once that is durable."""
@@ -117,36 +133,31 @@ class Reception:
         else:
             self._engine.clients.answer(waiter.peer, started)
 
-    def _known(self, message: RunSaga | StartSaga) -> bool:
+    def _known(self, wanted: str, new: RunSaga | StartSaga | NewSaga) -> bool:
         """Whether this very saga has been accepted already (P10)."""
-        tracked = self._engine.sagas.get(message.saga_id)
+        tracked = self._engine.sagas.get(new.saga_id)
         if tracked is not None:
             saga, digest = tracked.decided.plan.saga, tracked.decided.digest
         else:
-            row = self._row(message.saga_id)
+            row = self._row(new.saga_id)
             if row is None:
                 return False
             saga, digest = row.saga, row.digest
-        if saga != message.saga:
-            raise _Refusing(Refusal.ID_TAKEN, f"saga id {message.saga_id!r} belongs to a {saga}; choose another id")
-        if digest != message.digest:
+        if saga != wanted:
+            raise _Refusing(Refusal.ID_TAKEN, f"saga id {new.saga_id!r} belongs to a {saga}; choose another id")
+        if digest != new.digest:
             raise _Refusing(
                 Refusal.ID_TAKEN,
-                f"saga id {message.saga_id!r} was started with another context; the same id stands for the same saga "
+                f"saga id {new.saga_id!r} was started with another context; the same id stands for the same saga "
                 "with the same input, so choose another id, or ask for its result",
             )
         return True
 
-    def _admitted(self, message: RunSaga | StartSaga) -> SagaPlan:
+    def _admitting(self, message: RunSaga | StartSaga | StartSagas) -> SagaPlan:
+        """The plan by which sagas of this class are accepted now."""
         engine = self._engine
-        if not message.context:  # asked after by someone who did not know whether it had come
-            raise _Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {message.saga_id!r}; send its context, too")
         if engine.draining:
             raise _Refusing(Refusal.DRAINING, "the node is ending; start the saga at the next one")
-        try:
-            checked_id(message.saga_id)
-        except SagaIdError as wrong:
-            raise _Refusing(Refusal.BAD_REQUEST, str(wrong)) from wrong
         plan = engine.team.served(message.saga)
         if plan is None:
             failure = engine.team.failure(message.saga)
@@ -158,16 +169,25 @@ class Reception:
                 f"the node serves another definition of {message.saga} than yours "
                 f"({plan.fingerprint}, not {message.fingerprint}); restart whichever of the two is older",
             )
-        if len(message.context) > engine.limits.context_limit:
+        return plan
+
+    def _admit(self, new: RunSaga | StartSaga | NewSaga) -> None:
+        engine = self._engine
+        if not new.context:  # asked after by someone who did not know whether it had come
+            raise _Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {new.saga_id!r}; send its context, too")
+        try:
+            checked_id(new.saga_id)
+        except SagaIdError as wrong:
+            raise _Refusing(Refusal.BAD_REQUEST, str(wrong)) from wrong
+        if len(new.context) > engine.limits.context_limit:
             raise _Refusing(
                 Refusal.TOO_LARGE,
-                f"the context has {len(message.context)} bytes; the node takes {engine.limits.context_limit} at most",
+                f"the context has {len(new.context)} bytes; the node takes {engine.limits.context_limit} at most",
             )
         if engine.unfinished + len(engine.turn.events) >= engine.limits.max_unfinished:
             raise _Refusing(
                 Refusal.OVERLOADED, f"{engine.unfinished} sagas are unfinished, as many as may be; try again later"
             )
-        return plan
 
     def _await(self, message: AwaitSaga, waiter: Waiter) -> None:
         if self._engine.sagas.get(message.saga_id) is None and self._row(message.saga_id) is None:

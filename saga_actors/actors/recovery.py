@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from saga_actors.actors.protocol import FromWorker, Inventory, Joined, Roster
 from saga_actors.actors.saga import Decided, Live
 from saga_actors.actors.saga_system import SagaCrashedError
-from saga_actors.actors.slots import Waiting
+from saga_actors.actors.slots import Waiting, limits
 from saga_actors.errors import CorruptionError
 from saga_actors.events import HoldReason, Phase, WorkerId
 from saga_actors.inputs import Quieted, TimePassed, WorkerDied
@@ -48,6 +48,8 @@ class Recovery:
                 self.restore(row.saga_id)
         self._after = page.next
         self.going_on = page.next is not None
+        if not self.going_on:
+            self._engine.slots.recovered()
 
     def restore(self, saga_id: str) -> bool:
         """Fold a saga anew and adopt its attempts; a saga that cannot be is held."""
@@ -61,6 +63,8 @@ class Recovery:
             engine.hold(saga_id, HoldReason.CRASHED, str(crash))
             return False
         engine.watch(saga_id, decided)
+        if decided.state.unfinished and not decided.new:
+            engine.slots.begun(saga_id, decided.plan.saga)
         self.adopt(saga_id, decided)
         if (
             decided.wakes_at is not None
@@ -93,7 +97,7 @@ class Recovery:
         """A worker has said what it holds."""
         self._engine.out += self._engine.team.took(message)
         self._engine.team.loaded(message.loaded)
-        self._engine.slots.serves(message.worker, set(message.loaded.plans))
+        self._engine.slots.serves(message.worker, limits(message.loaded))
         for saga_id in self._unadopted.pop(message.worker, ()):
             if self._engine.sagas.get(saga_id) is not None:
                 self.adopt(saga_id, self._engine.sagas.describe(saga_id))

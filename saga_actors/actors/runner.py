@@ -25,18 +25,19 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from saga_actors.actors.attempt import Attempt
+from saga_actors.actors.attempt import Attempt, Side
 from saga_actors.actors.fence import Fence
+from saga_actors.actors.gathering import Gathering
 from saga_actors.actors.outbox import Batch, Outbox
 from saga_actors.actors.protocol import AttemptKey, Order, ToWorker
 from saga_actors.actors.threads import LoopThread, Threads, log
 from saga_actors.actors.timers import Timer, Timers
 from saga_actors.definition import Definition, saga_named
 from saga_actors.errors import DefinitionError
-from saga_actors.events import Ending, Fault, WorkerId
+from saga_actors.events import Ending, Fault, Phase, WorkerId
 from saga_actors.inputs import Failed, Report, Succeeded
 from saga_actors.journal.codec import DEFAULT_LIMIT
-from saga_actors.step_context import StepContext, running_step
+from saga_actors.step_context import begin_step
 
 GRACE = 5.0
 """Seconds for which an attempt that timed out may still run before its worker is killed."""
@@ -83,7 +84,8 @@ class Runner:
         self._find = find
         self._die = die
         self._clock = clock
-        self._threads = Threads(threads)
+        self._sides: dict[tuple[str, str, Phase], Side] = {}
+        self._threads = Threads(threads, self._run_on_thread)
         self._loop = LoopThread()
         self._timers = Timers(clock)
         self._lock = threading.Lock()  # over all that follows, and what attempts say belongs to the runner
@@ -91,18 +93,20 @@ class Runner:
         self._running: dict[AttemptKey, Attempt] = {}
         self._given_up: set[AttemptKey] = set()
         self._outbox = Outbox()
+        self._gathering = Gathering()
         self._woken = False
 
     # What the supervisor says. All of this returns at once.
 
     def take(self, message: ToWorker) -> bool:
         """Run the orders and forget the stored reports of a message; False if its epoch is an older one (P8)."""
-        if not self.admits(message.epoch):
-            return False
-        self.stored(message.stored)
-        if self.accept(message):
-            for order in message.orders:
-                self.run(order)
+        with self._lock:
+            if not self._fence.admits(message.epoch):
+                return False
+            self._outbox.stored(message.stored)
+            accepted = self._fence.accept(message.epoch, message.number)
+        if accepted and message.orders:
+            self.run(*message.orders)
         return True
 
     def admits(self, epoch: int) -> bool:
@@ -115,21 +119,18 @@ class Runner:
         with self._lock:
             return self._fence.accept(message.epoch, message.number)
 
-    def run(self, order: Order) -> None:
-        """Run this attempt, unless it is held: still running, or reported and not stored."""
+    def run(self, *orders: Order) -> None:
+        """Run these attempts, but those that are held: still running, or reported and not stored."""
         with self._lock:
-            if order.key in self._running or self._outbox.holds(order.key):
-                return
-        attempt = self._attempt(order)
-        if isinstance(attempt, str):
-            self._refuse(order.key, attempt)
-            return
+            new = {o.key: o for o in orders if not (o.key in self._running or self._outbox.holds(o.key))}
+        attempts = {key: attempt for key, order in new.items() if (attempt := self._attempt(order)) is not None}
         with self._lock:
-            self._running[order.key] = attempt
-        if attempt.is_async:
-            self._loop.call(partial(self._or_die, self._start_task, attempt, self._call_async(attempt)))
-        else:
-            self._threads.submit(partial(self._or_die, self._run_on_thread, attempt))
+            self._running.update(attempts)
+        blocking = [attempt for attempt in attempts.values() if not attempt.is_async]
+        if blocking:
+            self._threads.submit(blocking)
+        if len(blocking) < len(attempts):
+            self._loop.call(partial(self._or_die, self._start_tasks, [*attempts.values()]))
 
     def stored(self, serials: Iterable[int]) -> None:
         """These reports are in the journal."""
@@ -158,10 +159,14 @@ class Runner:
         """Whether a report is not known to be stored."""
         return bool(len(self._outbox))
 
-    @property
-    def has_news(self) -> bool:
-        """Whether something has happened since `unsent` was last asked."""
-        return self._woken
+    def gather(self) -> None:
+        """Wait a moment for reports of the attempts that run, and wake nobody for them; then ask for what is `unsent`.
+
+        Short steps that were ordered together are so reported together, and long ones are not waited for.
+        """
+        self._gathering.waits = True
+        self._gathering.wait(self._running.__len__)
+        self._gathering.waits = False
 
     def unsent(self) -> list[Batch]:
         """The reports that were never handed out, in batches."""
@@ -187,15 +192,25 @@ class Runner:
 
     # How an attempt runs.
 
-    def _attempt(self, order: Order) -> Attempt | str:
-        """The attempt for this order, or why there cannot be one here."""
+    def _attempt(self, order: Order) -> Attempt | None:
+        """The attempt for this order; None if there cannot be one here, which is then reported."""
         definition = self._find(order.saga)
         if definition is None:
-            return f"worker {self.worker.number} has not loaded the saga {order.saga}"
+            self._refuse(order.key, f"worker {self.worker.number} has not loaded the saga {order.saga}")
+            return None
         try:
-            return Attempt.of(order, definition, self._limit)
+            side = self._side(order, definition)
         except DefinitionError as error:
-            return str(error)
+            self._refuse(order.key, str(error))
+            return None
+        return Attempt(order, side, self._limit, side.is_async)
+
+    def _side(self, order: Order, definition: Definition) -> Side:
+        name = (order.saga, order.key.step, order.key.phase)
+        side = self._sides.get(name)
+        if side is None or side.definition is not definition:
+            side = self._sides[name] = Side.of(definition, order.key.step, order.key.phase)
+        return side
 
     def _refuse(self, key: AttemptKey, why: str) -> None:
         """It never began: that is the machinery's fault and not the step's, so it is to be run again."""
@@ -205,6 +220,12 @@ class Runner:
         self._wake_if(wakes)
 
     def _run_on_thread(self, attempt: Attempt) -> None:
+        try:
+            self._call_or_fail(attempt)
+        except BaseException:
+            self._perish()
+
+    def _call_or_fail(self, attempt: Attempt) -> None:
         report: Report | None
         try:
             report = contextvars.copy_context().run(self._call, attempt)
@@ -216,12 +237,12 @@ class Runner:
     def _call(self, attempt: Attempt) -> Report | None:
         """Call a blocking function; None if it gave an awaitable, which is then waited for on the loop."""
         context = attempt.context()
-        with running_step(self._begin(attempt)):
-            result = attempt.code(context)
-            if inspect.isawaitable(result):
-                self._hand_over(attempt, context, result)
-                return None
-            return attempt.succeeded(context, result)
+        self._begin(attempt)
+        result = attempt.side.code(context)
+        if result is not None and type(result) is not dict and inspect.isawaitable(result):
+            self._hand_over(attempt, context, result)
+            return None
+        return attempt.succeeded(context, result)
 
     def _hand_over(self, attempt: Attempt, context: Any, result: Awaitable[Any]) -> None:
         with self._lock:
@@ -232,6 +253,11 @@ class Runner:
             raise asyncio.CancelledError
         self._loop.call(partial(self._or_die, self._start_task, attempt, self._wait(attempt, context, result)))
 
+    def _start_tasks(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            if attempt.side.is_async:
+                self._start_task(attempt, self._call_async(attempt))
+
     def _start_task(self, attempt: Attempt, coroutine: Coroutine[Any, Any, Report]) -> None:
         attempt.task = asyncio.get_running_loop().create_task(coroutine)
         attempt.task.add_done_callback(partial(self._or_die, self._end_task, attempt))
@@ -239,8 +265,8 @@ class Runner:
     async def _call_async(self, attempt: Attempt) -> Report:
         try:
             context = attempt.context()
-            with running_step(self._begin(attempt)):
-                return attempt.succeeded(context, await attempt.code(context))
+            self._begin(attempt)
+            return attempt.succeeded(context, await attempt.side.code(context))
         except BaseException as error:
             return attempt.failed(error)
 
@@ -256,12 +282,11 @@ class Runner:
 
     # The time of an attempt.
 
-    def _begin(self, attempt: Attempt) -> StepContext:
-        """Its code begins now."""
-        context = attempt.step_context()
+    def _begin(self, attempt: Attempt) -> None:
+        """Its code begins now, in the `contextvars.Context` or the task of the caller."""
+        begin_step(attempt.step_context())
         attempt.thread = threading.get_ident()
-        attempt.timers = [self._after(attempt.order.timeout, self._time_out, attempt)]
-        return context
+        attempt.timers = (self._after(attempt.order.timeout, self._time_out, attempt),)
 
     def _end(self, attempt: Attempt, report: Report) -> None:
         """It is quiet."""
@@ -280,9 +305,9 @@ class Runner:
             if attempt.ended:
                 return
             attempt.late = True
-            attempt.timers = [self._after(self._grace, self._kill, attempt)]
+            attempt.timers = (self._after(self._grace, self._kill, attempt),)
             if attempt.is_async:
-                attempt.timers.append(self._after(min(HEED, self._grace / 5), self._give_up, attempt))
+                attempt.timers += (self._after(min(HEED, self._grace / 5), self._give_up, attempt),)
             else:
                 self._given_up.add(attempt.key)
             wakes = self._keep(attempt.key, attempt.timed_out())
@@ -326,9 +351,16 @@ class Runner:
         return self._is_first()
 
     def _is_first(self) -> bool:
-        """Under the lock: whether this is the first news since the actor last took what there was."""
-        woken, self._woken = self._woken, True
-        return not woken
+        """Under the lock: whether this is the first news since the actor last took what there was.
+
+        An actor that gathers is told of it, and of the last; it needs not be woken.
+        """
+        first, self._woken = not self._woken, True
+        if self._gathering.waits:
+            if first or not self._running:
+                self._gathering.tell()
+            return False
+        return first
 
     def _wake_if(self, wakes: bool) -> None:
         if wakes:
@@ -342,5 +374,8 @@ class Runner:
         try:
             action(*args)
         except BaseException:
-            log().critical("worker %d has failed, and kills itself", self.worker.number, exc_info=True)
-            self._die()
+            self._perish()
+
+    def _perish(self) -> None:
+        log().critical("worker %d has failed, and kills itself", self.worker.number, exc_info=True)
+        self._die()

@@ -96,7 +96,15 @@ class Decided:
         assert wanted is not None
         back = wanted.phase is Phase.COMPENSATE
         is_async = wanted.step.compensate_is_async if back else wanted.step.is_async
-        return Waiting(self.saga_id, self.plan.saga, is_async, urgent=back or wanted.rerun, alone=wanted.alone)
+        return Waiting(self.saga_id, self.plan.saga, is_async, back or wanted.rerun, wanted.alone, self.new)
+
+    @property
+    def new(self) -> bool:
+        """Whether it still wants the first attempt of its first step."""
+        wanted = self.wanted
+        if wanted is None or wanted.attempt != 1 or wanted.phase is not Phase.EXECUTE:
+            return False
+        return wanted.step.name == self.plan.steps[0].name
 
     def ending(self, correlation_id: str) -> SagaEnded | SagaIsHeld:
         """The answer to whoever waited for the saga, given that it has ended or is held."""

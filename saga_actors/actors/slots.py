@@ -2,96 +2,165 @@
 
 Compensations and reruns first, then round robin over saga classes, first come first served within one; no class takes
 more than three quarters of the slots while another waits. An attempt that must run alone gets a worker to itself.
+
+A class with `max_running=N` has at most N sagas in flight: one counts from when its first attempt begins until it ends
+or is held. Only that first attempt waits for a place; later steps and compensations never do, and sagas that had begun
+before a restart, or before the limit was lowered, go on.
+
+All this is asked about several times per attempt, with thousands waiting: nothing here sorts, or looks at more than
+the classes and the workers there are.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import attrs
 
-from saga_actors.actors.protocol import AttemptKey
+from saga_actors.actors.protocol import AttemptKey, Loaded
 from saga_actors.events import WorkerId
 
 TASKS = 1_000
 """How many async attempts one worker runs at a time."""
 
 
-@attrs.frozen
-class Waiting:
-    """A saga that wants a slot."""
+class Waiting(NamedTuple):
+    """A saga that wants a slot; `new`: no attempt of it has begun yet."""
 
     saga_id: str
     saga: str
     is_async: bool = False
     urgent: bool = False
     alone: bool = False
+    new: bool = False
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Room:
-    """One worker, as far as slots go."""
+    """One worker, as far as slots go. `serves` has the limit of each class; `free` is by kind, threads and tasks.
+
+    `kept`: it is to become empty, for an attempt that must run alone; `alone`: such an attempt runs in it.
+    """
 
     worker: WorkerId
-    threads: int
-    serves: set[str]
+    slots: tuple[int, int]
+    free: list[int]
+    serves: dict[str, int | None] = attrs.Factory(dict)
+    running: int = 0
     open: bool = True
     kept: bool = False
-    running: dict[AttemptKey, Waiting] = attrs.Factory(dict)
-    used: list[int] = attrs.Factory(lambda: [0, 0])
     alone: bool = False
 
-    def free(self, is_async: bool) -> int:
-        if not self.open or self.alone:
-            return 0
-        return (TASKS if is_async else self.threads) - self.used[is_async]
+
+@attrs.define(eq=False)
+class _Queue:
+    """The sagas of one class that wait for one kind of slot. Those in `barred`, whose class is at its limit, are new,
+    and came before those in `line`. Both may name sagas that wait no more; those are passed over."""
+
+    line: deque[Waiting] = attrs.Factory(deque)
+    barred: deque[Waiting] = attrs.Factory(deque)
+
+
+class _Ring(OrderedDict[str, _Queue]):
+    """The queues of one kind by class, whoever was served last at the end."""
+
+
+class _Held(NamedTuple):
+    """The slot of one attempt."""
+
+    room: _Room
+    waiting: Waiting
+
+
+def limits(loaded: Loaded) -> dict[str, int | None]:
+    """What a worker serves, each saga with its `max_running`."""
+    return {saga: plan.max_running for saga, plan in loaded.plans.items()}
 
 
 class Slots:
-    """The slots of all workers, and who waits for one."""
+    """The slots of all workers, and who waits for one. Until `recovered`, classes with a limit begin no sagas."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._rooms: dict[WorkerId, _Room] = {}
-        self._where: dict[AttemptKey, WorkerId] = {}
-        self._queues: dict[tuple[bool, str, bool, bool], deque[Waiting]] = {}
+        self._held: dict[AttemptKey, _Held] = {}
+        self._rings = {
+            (urgent, alone, is_async): _Ring()
+            for urgent in (True, False)
+            for alone in (False, True)
+            for is_async in (False, True)
+        }
+        self._in_turn = [(ring, alone, is_async) for (_, alone, is_async), ring in self._rings.items()]
         self._queued: dict[str, Waiting] = {}
-        self._in_use: dict[tuple[str, bool], int] = {}
+        self._free = [0, 0]
+        self._in_use: tuple[dict[str, int], dict[str, int]] = (defaultdict(int), defaultdict(int))
+        self._limits: dict[str, int] = {}
+        self._begun: dict[str, str] = {}
+        self._in_flight: dict[str, int] = defaultdict(int)
+        self._recovered = False
 
     # Workers.
 
     def join(self, worker: WorkerId) -> None:
         """A worker is there; it serves nothing yet."""
-        self._rooms.setdefault(worker, _Room(worker, self._threads, set()))
+        if worker not in self._rooms:
+            slots = (self._threads, TASKS)
+            self._rooms[worker] = _Room(worker, slots, list(slots))
+            self._count_again()
 
-    def serves(self, worker: WorkerId, sagas: set[str]) -> None:
-        """The worker has loaded these sagas."""
+    def serves(self, worker: WorkerId, sagas: Mapping[str, int | None]) -> None:
+        """The worker has loaded these sagas; each with its `max_running`."""
         if worker in self._rooms:
             self._rooms[worker].serves |= sagas
+            self._count_again()
 
     def retire(self, worker: WorkerId, retiring: bool) -> None:
         """The worker takes nothing more; or it does again, if it is not retiring."""
-        if worker in self._rooms:
-            self._rooms[worker].open = not retiring
+        room = self._rooms.get(worker)
+        if room is not None and room.open is retiring:
+            room.open = not retiring
+            self._count_again()
 
     def leave(self, worker: WorkerId) -> list[AttemptKey]:
         """The worker is dead; the attempts that were in it."""
         room = self._rooms.pop(worker, None)
-        keys = list(room.running) if room else []
+        keys = [key for key, held in self._held.items() if held.room is room]
         for key in keys:
-            self._forget(key, room)
+            self.release(key)
+        self._count_again()
         return keys
+
+    def _count_again(self) -> None:
+        """Something else has changed than an attempt begun or ended."""
+        self._limits = {}
+        self._free = [0, 0]
+        for room in self._rooms.values():
+            for saga, limit in room.serves.items():
+                if limit is not None and self._served(saga) is room:
+                    self._limits[saga] = limit
+            if room.open and not room.kept and not room.alone:
+                self._free[0] += max(0, room.free[0])
+                self._free[1] += max(0, room.free[1])
+
+    def _served(self, saga: str) -> _Room | None:
+        """The worker whose definition of this class is in force."""
+        return next((room for room in self._rooms.values() if saga in room.serves), None)
 
     # Sagas.
 
     def want(self, waiting: Waiting) -> None:
         """Queue a saga, once."""
-        if self._queued.get(waiting.saga_id) == waiting:
+        saga_id, saga, is_async, urgent, alone, _ = waiting
+        if self._queued.get(saga_id) == waiting:
             return
-        self._queued[waiting.saga_id] = waiting
-        key = (not waiting.urgent, waiting.saga, waiting.is_async, waiting.alone)
-        self._queues.setdefault(key, deque()).append(waiting)
+        self._queued[saga_id] = waiting
+        ring = self._rings[urgent, alone, is_async]
+        queue = ring.get(saga)
+        if queue is None:
+            queue = ring[saga] = _Queue()
+        queue.line.append(waiting)
 
     def drop(self, saga_id: str) -> None:
         """A saga waits no more (its place in the queue is skipped when it comes up)."""
@@ -99,103 +168,166 @@ class Slots:
         if waiting is not None and waiting.alone:
             for room in self._rooms.values():  # whoever else must run alone has one kept again
                 room.kept = False
+            self._count_again()
+
+    def begun(self, saga_id: str, saga: str) -> None:
+        """An attempt of this saga has begun: it is in flight, and counts towards its class's limit."""
+        if saga_id not in self._begun:
+            self._begun[saga_id] = saga
+            self._in_flight[saga] += 1
+
+    def recovered(self) -> None:
+        """All that are in flight are known."""
+        self._recovered = True
+
+    def end(self, saga_id: str) -> None:
+        """The saga has ended, or is held: it waits no more, and is not in flight."""
+        self.drop(saga_id)
+        saga = self._begun.pop(saga_id, None)
+        if saga is not None:
+            self._in_flight[saga] -= 1
+            if not self._in_flight[saga]:
+                del self._in_flight[saga]
 
     def next(self) -> tuple[Waiting, WorkerId] | None:
         """The saga that runs next, and the worker for it; None if nobody waits or nothing is free."""
-        for key in self._in_turn():
-            queue = self._queues[key]
-            first = self._first(queue)
-            if first is None:
-                del self._queues[key]
-                continue
-            room = self._room_for(first)
-            if room is None:
-                continue
-            waiting = queue.popleft()
-            del self._queued[waiting.saga_id]
-            self._queues[key] = self._queues.pop(key)
-            return waiting, room.worker
+        for ring, alone, is_async in self._in_turn:
+            if ring and (alone or self._free[is_async] > 0):
+                found = self._next_of(ring)
+                if found is not None:
+                    return found
         return None
 
     def occupy(self, key: AttemptKey, worker: WorkerId, waiting: Waiting) -> None:
         """The attempt takes a slot, until it is quiet."""
         room = self._rooms.get(worker)
-        if room is None or key in room.running:
+        if room is None or key in self._held:
             return
-        room.running[key] = waiting
-        room.used[waiting.is_async] += 1
-        room.alone = room.alone or waiting.alone
-        room.kept = False
-        self._where[key] = worker
-        usage = (waiting.saga, waiting.is_async)
-        self._in_use[usage] = self._in_use.get(usage, 0) + 1
+        self._held[key] = _Held(room, waiting)
+        kind = waiting.is_async
+        self._in_use[kind][waiting.saga] += 1
+        if waiting.new:
+            self.begun(waiting.saga_id, waiting.saga)
+        room.running += 1
+        room.free[kind] -= 1
+        if waiting.alone or room.kept:
+            room.alone, room.kept = room.alone or waiting.alone, False
+            self._count_again()
+        elif room.open and not room.alone and room.free[kind] >= 0:
+            self._free[kind] -= 1
 
     def release(self, key: AttemptKey) -> None:
         """The attempt is quiet."""
-        worker = self._where.get(key)
-        if worker is not None:
-            self._forget(key, self._rooms.get(worker))
+        held = self._held.pop(key, None)
+        if held is None:
+            return
+        room, waiting = held.room, held.waiting
+        kind, in_use = waiting.is_async, self._in_use[waiting.is_async]
+        in_use[waiting.saga] -= 1
+        if not in_use[waiting.saga]:
+            del in_use[waiting.saga]
+        room.running -= 1
+        room.free[kind] += 1
+        if room.alone and not room.running:
+            room.alone = False
+            self._count_again()
+        elif room.open and not room.kept and not room.alone and room.free[kind] > 0:
+            self._free[kind] += 1
 
     def holds(self, key: AttemptKey) -> bool:
         """Whether the attempt has a slot."""
-        return key in self._where
+        return key in self._held
 
     @property
     def busy(self) -> int:
         """How many attempts have a slot."""
-        return len(self._where)
+        return len(self._held)
 
     # How.
 
-    def _forget(self, key: AttemptKey, room: _Room | None) -> None:
-        self._where.pop(key, None)
-        waiting = room.running.pop(key, None) if room else None
-        if room is None or waiting is None:
-            return
-        room.used[waiting.is_async] -= 1
-        room.alone = room.alone and bool(room.running)
-        usage = (waiting.saga, waiting.is_async)
-        self._in_use[usage] -= 1
-        if not self._in_use[usage]:
-            del self._in_use[usage]
+    def _next_of(self, ring: _Ring) -> tuple[Waiting, WorkerId] | None:
+        """Whoever of these is first and finds room, class by class; classes of which nobody waits are forgotten."""
+        idle: list[str] = []
+        found: tuple[Waiting, WorkerId] | None = None
+        for saga, queue in ring.items():
+            line = self._first(queue)
+            if line is None:
+                if not queue.barred:
+                    idle.append(saga)
+                continue
+            room = self._room_for(line[0])
+            if room is not None:
+                found = line.popleft(), room.worker
+                del self._queued[found[0].saga_id]
+                ring.move_to_end(saga)
+                break
+        for saga in idle:
+            del ring[saga]
+        return found
 
-    def _first(self, queue: deque[Waiting]) -> Waiting | None:
-        """Whoever is really first: those who wait no more are passed over."""
-        while queue and self._queued.get(queue[0].saga_id) is not queue[0]:
-            queue.popleft()
-        return queue[0] if queue else None
+    def _first(self, queue: _Queue) -> deque[Waiting] | None:
+        """Where whoever is really first stands at the front: those who wait no more, or may not begin, are not."""
+        queued = self._queued
+        while queue.barred and queued.get(queue.barred[0].saga_id) is not queue.barred[0]:
+            queue.barred.popleft()
+        if queue.barred and self._may_begin(queue.barred[0]):
+            return queue.barred
+        line = queue.line
+        while line:
+            first = line[0]
+            if queued.get(first.saga_id) is not first:
+                line.popleft()
+            elif first.new and not self._may_begin(first):
+                queue.barred.append(line.popleft())
+            else:
+                return line
+        return None
 
-    def _in_turn(self) -> Iterator[tuple[bool, str, bool, bool]]:
-        urgent_first = sorted(self._queues, key=lambda key: key[0])
-        yield from urgent_first
+    def _may_begin(self, waiting: Waiting) -> bool:
+        limit = self._limits.get(waiting.saga)
+        if limit is None or waiting.saga_id in self._begun:
+            return True
+        return self._recovered and self._in_flight.get(waiting.saga, 0) < limit
 
     def _room_for(self, waiting: Waiting) -> _Room | None:
-        able = [r for r in self._rooms.values() if r.open and waiting.saga in r.serves]
+        """The worker with the most free slots, if it has one, and the class may have it."""
         if waiting.alone:
-            return self._empty_room(able)
-        able = [r for r in able if not r.kept]
-        room = max(able, key=lambda r: r.free(waiting.is_async), default=None)
-        if room is None or room.free(waiting.is_async) <= 0 or self._over_share(waiting, able):
-            return None
-        return room
+            return self._empty_room(waiting.saga)
+        saga, kind = waiting.saga, waiting.is_async
+        best, most, slots = None, 0, 0
+        for room in self._rooms.values():
+            if room.open and not room.kept and saga in room.serves:
+                slots += room.slots[kind]
+                if room.free[kind] > most and not room.alone:
+                    best, most = room, room.free[kind]
+        if best is None or waiting.urgent or self._in_use[kind].get(saga, 0) < max(1, slots * 3 // 4):
+            return best
+        return None if self._another_waits(saga, kind) else best
 
-    def _empty_room(self, able: list[_Room]) -> _Room | None:
+    def _able(self, saga: str) -> Iterator[_Room]:
+        for room in self._rooms.values():
+            if room.open and saga in room.serves:
+                yield room
+
+    def _empty_room(self, saga: str) -> _Room | None:
         """A worker that runs nothing; if there is none, the least busy one is kept free from now on."""
+        able = list(self._able(saga))
         if not able:
             return None
-        room = next((r for r in able if r.kept), None) or min(able, key=lambda r: len(r.running))
-        room.kept = bool(room.running)
+        room = next((r for r in able if r.kept), None) or min(able, key=lambda r: r.running)
+        if room.kept is not (room.running > 0):
+            room.kept = room.running > 0
+            self._count_again()
         return None if room.running else room
 
-    def _over_share(self, waiting: Waiting, able: list[_Room]) -> bool:
-        if waiting.urgent:
-            return False
-        others = any(
-            first.saga != waiting.saga
-            and first.is_async is waiting.is_async
-            and any(first.saga in r.serves for r in able)
-            for queue in self._queues.values()
-            if (first := self._first(queue)) is not None
-        )
-        total = sum(TASKS if waiting.is_async else r.threads for r in able)
-        return others and self._in_use.get((waiting.saga, waiting.is_async), 0) >= max(1, total * 3 // 4)
+    def _another_waits(self, saga: str, kind: bool) -> bool:
+        """Whether another class waits for slots of this kind in the workers that are able to run this one."""
+        for ring, _, is_async in self._in_turn:
+            if is_async is kind and len(ring) > (saga in ring):
+                for other, queue in ring.items():
+                    if other != saga and self._first(queue) is not None and self._meets(other, saga):
+                        return True
+        return False
+
+    def _meets(self, one: str, other: str) -> bool:
+        return any(one in room.serves for room in self._able(other) if not room.kept)

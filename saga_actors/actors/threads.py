@@ -5,50 +5,79 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
-Job = Callable[[], None]
+Job = TypeVar("Job")
 
 
-class Threads:
+class Threads(Generic[Job]):
     """Daemon threads, made when they are needed and kept; a job that hangs holds its own, and nothing waits for it.
 
-    A ThreadPoolExecutor would be joined when the interpreter ends. Jobs must not raise.
+    Waking a thread costs more than a short job, so they are woken one after the other: one that has come takes a job,
+    and wakes the next if there are more. A thread that has done its job takes another itself. Many short jobs are thus
+    done by the first one, while the second waits for the interpreter, and a job that blocks holds up none behind it:
+    the one that was woken before it began takes over then. Of those who sleep, the last to fall asleep is woken first.
+
+    A ThreadPoolExecutor would be joined when the interpreter ends. `run` must not raise.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, run: Callable[[Job], None]) -> None:
         self._limit = limit
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._run = run
+        self._lock = threading.Lock()  # over all that follows
+        self._jobs: deque[Job] = deque()
+        self._asleep: list[threading.Lock] = []
         self._made = 0
-        self._unfinished = 0
+        self._coming = False
 
-    def submit(self, job: Job) -> None:
-        """Run this on a thread; beyond the limit it waits for one."""
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Run these on threads; those beyond the limit wait for one."""
         with self._lock:
-            self._unfinished += 1
-            if self._unfinished > self._made and self._made < self._limit:
-                self._make_one()
-        self._jobs.put(job)
+            self._jobs.extend(jobs)
+            call = self._call()
+        if call is not None:
+            call()
+
+    def _call(self) -> Callable[[], None] | None:
+        """Under the lock: how to have another thread come, if there are jobs and none is on its way."""
+        if not self._jobs or self._coming or not (self._asleep or self._made < self._limit):
+            return None
+        self._coming = True
+        return self._asleep.pop().release if self._asleep else self._make_one
 
     def _make_one(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"saga_actors-step-{self._made + 1}", daemon=True)
+        self._made += 1  # nobody else makes one: they come one at a time
         try:
-            thread.start()
+            threading.Thread(target=self._work, name=f"saga_actors-step-{self._made}", daemon=True).start()
         except RuntimeError:  # the host has no more threads for us: those there are will do it
+            with self._lock:
+                self._made -= 1
+                self._coming = False
             if not self._made:
                 raise
-        else:
-            self._made += 1
 
-    def _run(self) -> None:
+    def _work(self) -> None:
+        bed = threading.Lock()
+        bed.acquire()
+        comes = True
         while True:
-            job = self._jobs.get()
-            job()
-            del job  # a context is not kept until the next one comes
             with self._lock:
-                self._unfinished -= 1
+                if comes:
+                    self._coming = False
+                job = self._jobs.popleft() if self._jobs else None
+                if job is None:
+                    self._asleep.append(bed)
+                call = self._call()
+            if call is not None:
+                call()
+            comes = job is None
+            if job is None:
+                bed.acquire()
+            else:
+                self._run(job)
+                del job  # a context is not kept until the next one comes
 
 
 class LoopThread:
@@ -58,7 +87,7 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def call(self, job: Job) -> None:
+    def call(self, job: Callable[[], None]) -> None:
         """Run this on the loop, after all that were given before; from any thread."""
         self._started().call_soon_threadsafe(job)
 

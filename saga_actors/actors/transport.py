@@ -19,7 +19,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-from thespian.actors import ActorAddress, ActorSystem
+from thespian.actors import Actor, ActorAddress, ActorSystem
 from thespian.system.messages.admin import QueryAck, QueryExists
 from thespian.system.multiprocCommon import MAX_ADMIN_STARTUP_DELAY, MultiProcAdmin, multiprocessCommon, startAdmin
 from thespian.system.systemBase import ExternalOpsToActors
@@ -219,6 +219,22 @@ def _role(endpoint: Any) -> str:
     return named_by_thespian.removeprefix("Actor_").rpartition("__")[0].rpartition(".")[2]
 
 
+def _noticed(address: ActorAddress, message: object, patience: float, on_done: _OnDone) -> TransmitIntent:
+    return TransmitIntent(
+        address,
+        message,
+        onSuccess=lambda *_: on_done(True),
+        onError=lambda *_: on_done(False),
+        maxPeriod=timedelta(seconds=max(patience, 0.001)),  # none at all would be Thespian's 5 minutes
+        retryPeriod=timedelta(seconds=_RETRY_SECONDS),  # a peer that died is found out by calling it again
+    )
+
+
+def send_noticed(actor: Actor, address: ActorAddress, message: object, patience: float, on_done: _OnDone) -> None:
+    """Have an actor send, and say whether the receipt was acknowledged within `patience` seconds."""
+    actor._myRef._send_intent(_noticed(address, message, patience, on_done))
+
+
 class ClientTransport(SealedTransport):
     """A client's own end, used by one thread, whichever that is."""
 
@@ -232,14 +248,7 @@ class ClientTransport(SealedTransport):
         self, address: ActorAddress, message: object, packet: memoryview, patience: float, on_done: _OnDone
     ) -> None:
         """Send a message as its packet, and say whether its receipt was acknowledged within `patience` seconds."""
-        intent = TransmitIntent(
-            address,
-            message,
-            onSuccess=lambda *_: on_done(True),
-            onError=lambda *_: on_done(False),
-            maxPeriod=timedelta(seconds=max(patience, 0.001)),  # none at all would be Thespian's 5 minutes
-            retryPeriod=timedelta(seconds=_RETRY_SECONDS),  # a peer that died is found out by calling it again
-        )
+        intent = _noticed(address, message, patience, on_done)
         intent.packet = packet
         self.scheduleTransmit(None, intent)
 

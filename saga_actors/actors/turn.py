@@ -12,13 +12,28 @@ from saga_actors.actors.protocol import AttemptKey, Order
 from saga_actors.actors.saga import Decided
 from saga_actors.events import Event, WorkerId
 from saga_actors.journal.port import Entry
+from saga_actors.messages import SagasStarted
+
+
+@attrs.define(eq=False)
+class Roll:
+    """A message that starts several sagas: who is to hear of it, and which of them were refused, and why."""
+
+    waiter: Waiter
+    refused: dict[str, tuple[str, str]] = attrs.Factory(dict)
+
+    @property
+    def answer(self) -> SagasStarted:
+        """What is said once the commit is durable."""
+        return SagasStarted(self.waiter.correlation_id, self.refused)
 
 
 @attrs.define
 class Turn:
     """What goes into one commit, and what may go out after it.
 
-    `answers` are due once the commit is durable; `disappointed` are those whose saga was withdrawn.
+    `answers` are due once the commit is durable, and so are those to the `rolls`; `enrolled` says on which of them a
+    saga is; `disappointed` are those whose saga was withdrawn.
     """
 
     decided: dict[str, Decided] = attrs.Factory(dict)
@@ -27,6 +42,8 @@ class Turn:
     receipts: dict[WorkerId, list[tuple[int, str]]] = attrs.Factory(lambda: defaultdict(list))
     answers: list[tuple[str, Waiter, Any]] = attrs.Factory(list)
     disappointed: dict[str, list[Waiter]] = attrs.Factory(dict)
+    rolls: list[Roll] = attrs.Factory(list)
+    enrolled: dict[str, list[Roll]] = attrs.Factory(dict)
 
     def stage(self, saga_id: str, decided: Decided) -> None:
         """A saga's events go into the commit, and its order out after it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 from typing import Any
 
 from thespian.actors import ThespianWatch, WatchMessage
@@ -33,9 +32,6 @@ from saga_actors.plan import SagaPlan
 LOOK_EVERY = 0.5
 """Seconds between two looks at what is to be confirmed or sent again, while there is anything of the kind."""
 
-MOMENT = 0.0003
-"""Seconds for which a first report is waited for after orders: that of a short step needs no turn of the loop then."""
-
 
 class StepWorker(Child):
     """Runs steps, on threads that wake it through a socketpair; it answers pings at once, whatever they do."""
@@ -45,7 +41,6 @@ class StepWorker(Child):
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._woken = threading.Event()
         self._runner: Runner | None = None
         self._loader = Loader(self._wake)
         self._supervisor: Address = None
@@ -81,12 +76,11 @@ class StepWorker(Child):
         self._tell_news(runner)
 
     def _run(self, runner: Runner, message: ToWorker, sender: Address) -> None:
-        self._woken.clear()
         if runner.take(message):
             self._heed(sender)
             self._unanswered = self._unanswered and not message.stored
-        if message.orders and not self._unanswered and not runner.has_news and self._woken.wait(MOMENT):
-            self._drain_wakes()
+        if message.orders and not self._unanswered:
+            runner.gather()
 
     def woken(self) -> None:
         """Send again what may be lost, only a part of it while the supervisor is not heard of: it may be stopped."""
@@ -159,7 +153,6 @@ class StepWorker(Child):
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it has been woken often enough
             self._wake_out.send(b"x")
-        self._woken.set()
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -6,8 +6,10 @@ import contextlib
 import json
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -18,6 +20,9 @@ from hypothesis import strategies as st
 
 from saga_actors.errors import ContextError
 from saga_actors.journal.codec import MAX_DEPTH, decode_context, encode_context
+from saga_actors.journal.codec.plain import plain_bytes
+from saga_actors.journal.codec.tagged import lower_context
+from saga_actors.journal.codec.tree import write
 
 
 @pytest.mark.slow
@@ -173,3 +178,53 @@ def test_decoding_raises_nothing_else(data: bytes) -> None:
     """P13: bytes of any kind give a dict or ContextError."""
     with contextlib.suppress(ContextError):
         assert isinstance(decode_context(data, dict), dict)
+
+
+PLAIN = {"a": 1, "größe": [0.5, {"b": None, "c": [True, "x\n"]}, []], "d": {}}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (1, 2),
+        {1: 2},
+        {"$set": 1},
+        'a $ and a "$',
+        "$",
+        math.inf,
+        b"x",
+        2**14_001,
+        10**4_230,
+        "9" * 5_000,
+        "\udc80",
+        buried(1, ["a"] * MAX_DEPTH),
+        buried(1, ["a"] * (MAX_DEPTH - 1)),
+        buried(1, ["a"] * (MAX_DEPTH - 3)),
+        OrderedDict(a=1),
+        HTTPStatus.OK,
+        PLAIN,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("where", [lambda v: {"v": v}, lambda v: {"v": [{"w": v}], "x" * 4_100: 1}])
+def test_the_short_way_writes_what_the_long_one_does(value: Any, where: Callable[[Any], dict[str, Any]]) -> None:
+    """A context is written as it stands only if that is what its tree would have been, and would have been taken."""
+    data = plain_bytes(where(value))
+    if data is not None:
+        assert data == write(lower_context(where(value)))
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(contexts)
+def test_the_short_way_writes_what_the_long_one_does_by_chance(context: dict[str, Any]) -> None:
+    """P4: the same bytes, whatever is in the context."""
+    data = plain_bytes(context)
+    assert data is None or data == write(lower_context(context))
+
+
+def test_plain_contexts_take_the_short_way() -> None:
+    """What JSON knows needs no tree, down to the greatest depth."""
+    assert plain_bytes(PLAIN) == write(PLAIN)
+    assert plain_bytes(buried(1, ["a"] * MAX_DEPTH))
+    assert plain_bytes(buried(1, ["a"] * (MAX_DEPTH + 1))) is None

@@ -72,6 +72,25 @@ def test_a_result_is_merged_into_the_original() -> None:
     assert applied(original, context, {"done": True}) == b'{"items":[1],"kept":true,"done":true}'
 
 
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"new": 1, "größe": [{}]},
+        {"a": 2, "new": 1},
+        {"a": 2},
+        {"inner": 2},
+        {"$tag": 1, "b c": 2, 'd"': 3, "": 4},
+        {"when": (1, 2)},
+        {},
+    ],
+)
+@pytest.mark.parametrize("context", [{"a": {"inner": 1}, "t": '"new":'}, {"$tag": 0, "b c": (1,), 'd"': 0}, {}])
+def test_old_and_new_keys_are_merged_alike(context: dict[str, Any], result: dict[str, Any]) -> None:
+    """The bytes are those of the merged context as if it had been encoded whole: old keys keep their places."""
+    original = encode_context(context, dict)
+    assert applied(original, context, result) == encode_context(context | result, dict)
+
+
 @pytest.mark.parametrize("result", ["hunter2", [1], 5, object(), Card("hunter2")])
 def test_anything_else_is_refused(result: Any) -> None:
     """A result that is neither None nor a mapping names the step, the type and what is allowed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from runner_rig import PATIENCE, Rig, nothing, raising, wait_for
+from runner_rig import PATIENCE, Rig, nothing, nothing_async, raising, wait_for
 
 from saga_actors.actors.outbox import BATCH_BYTES, RESEND
 from saga_actors.actors.protocol import ToWorker
@@ -87,6 +88,36 @@ def test_many_reports_wake_the_actor_once() -> None:
     rig.news.get(timeout=PATIENCE)
     assert rig.news.empty()
     assert sum(len(batch) for batch in rig.runner.unsent()) == 20
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_short_steps_that_were_ordered_together_are_reported_together(is_async: bool) -> None:
+    """The actor that gave them out waits a moment for all of them, and is not woken for any (P12)."""
+    rig = Rig(nothing_async if is_async else nothing)
+    rig.play(rig.order(saga_id="first"))  # makes the thread
+
+    def reported_together() -> bool:
+        rig.runner.run(*(rig.order(attempt=attempt, epoch=next(epochs)) for attempt in range(1, 33)))
+        rig.runner.gather()
+        together = [len(batch) for batch in rig.runner.unsent()] == [32]
+        wait_for(lambda: not rig.runner.inventory(1)[0])  # type: ignore[index]
+        rig.runner.unsent()
+        return together
+
+    epochs = itertools.count(1)
+    wait_for(reported_together)
+
+
+def test_a_long_step_is_not_waited_for(gate: threading.Event) -> None:
+    """Reports of others are not held up by it beyond a few milliseconds, and its own wakes the actor (P11)."""
+    rig = Rig(lambda context: gate.wait(PATIENCE) and None if context else None)
+    rig.runner.run(rig.order({"hangs": True}, saga_id="long"))
+    rig.runner.gather()
+    rig.runner.run(*(rig.order(saga_id=f"s{number}") for number in range(8)))
+    rig.runner.gather()
+    assert {rig.take_posted().saga_id for _ in range(8)} == {f"s{number}" for number in range(8)}
+    gate.set()
+    assert rig.take_posted().saga_id == "long"
 
 
 # One executor.

@@ -7,7 +7,7 @@ from saga_actors.actors.slots import Slots, Waiting
 from saga_actors.events import Phase, WorkerId
 
 ONE, TWO = WorkerId(1, 101, 1.0), WorkerId(2, 102, 2.0)
-KINDS = {"orders", "refunds", "mails"}
+KINDS = dict.fromkeys(("orders", "refunds", "mails"))
 
 
 def slots(threads: int = 4, workers: tuple[WorkerId, ...] = (ONE,)) -> Slots:
@@ -113,7 +113,7 @@ def test_a_worker_gets_only_what_it_serves_and_nothing_once_it_retires() -> None
     made.join(ONE)
     made.want(Waiting("s0", "orders"))
     assert give_all(made) == []
-    made.serves(ONE, {"orders"})
+    made.serves(ONE, {"orders": None})
     made.retire(ONE, True)
     assert give_all(made) == []
     made.retire(ONE, False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import copy_context
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 
 from saga_actors.errors import SagaActorsError
 from saga_actors.events import Phase
-from saga_actors.step_context import StepContext, current_step, idempotency_key, running_step
+from saga_actors.step_context import StepContext, begin_step, current_step, idempotency_key
 
 
 def step_context(step: str = "charge") -> StepContext:
@@ -20,10 +22,8 @@ def step_context(step: str = "charge") -> StepContext:
         step=step,
         phase=Phase.EXECUTE,
         attempt=1,
-        idempotency_key=idempotency_key("shop:PlaceOrder", "ord_1", step, Phase.EXECUTE),
-        undoes_key=None,
         outcome=None,
-        deadline=datetime(2030, 1, 1, tzinfo=UTC),
+        times_out_at=datetime(2030, 1, 1, tzinfo=UTC).timestamp(),
     )
 
 
@@ -34,18 +34,16 @@ def test_outside_a_step_there_is_no_current_one() -> None:
 
 
 def test_the_current_step_is_known_while_it_runs() -> None:
-    """Inside the block it is the given one, and afterwards the one before."""
-    outer, inner = step_context("charge"), step_context("ship")
+    """Inside the context that a step runs in it is the given one, and outside there is none, however it ended."""
+    inside = step_context("charge")
 
     def fail() -> None:
-        with running_step(inner):
-            assert current_step() is inner
-            raise ConnectionError
+        begin_step(inside)
+        assert current_step() is inside
+        raise ConnectionError
 
-    with running_step(outer):
-        with pytest.raises(ConnectionError):
-            fail()
-        assert current_step() is outer
+    with pytest.raises(ConnectionError):
+        copy_context().run(fail)
     with pytest.raises(SagaActorsError):
         current_step()
 
@@ -56,9 +54,9 @@ def test_each_thread_has_its_own_current_step() -> None:
     seen: dict[str, str] = {}
 
     def run(name: str) -> None:
-        with running_step(step_context(name)):
-            both_inside.wait()
-            seen[name] = current_step().step
+        begin_step(step_context(name))
+        both_inside.wait()
+        seen[name] = current_step().step
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("charge", "ship")]
     for thread in threads:
@@ -72,9 +70,9 @@ def test_each_task_has_its_own_current_step() -> None:
     """Two tasks on one loop see each its own attempt, and so does what they await or run in a thread."""
 
     async def run(name: str, both_inside: asyncio.Barrier) -> tuple[str, str]:
-        with running_step(step_context(name)):
-            await both_inside.wait()
-            return current_step().step, await asyncio.to_thread(lambda: current_step().step)
+        begin_step(step_context(name))
+        await both_inside.wait()
+        return current_step().step, await asyncio.to_thread(lambda: current_step().step)
 
     async def both() -> list[tuple[str, str]]:
         both_inside = asyncio.Barrier(2)
@@ -82,6 +80,19 @@ def test_each_task_has_its_own_current_step() -> None:
             return list(await asyncio.gather(run("charge", both_inside), run("ship", both_inside)))
 
     assert asyncio.run(both()) == [("charge", "charge"), ("ship", "ship")]
+
+
+def test_what_a_step_asks_for_is_the_same_each_time() -> None:
+    """Keys and the deadline are made when they are asked for, and fixed all the same (P6)."""
+    context = step_context("charge")
+    assert (
+        context.idempotency_key
+        == context.idempotency_key
+        == idempotency_key("place-order", "ord_1", "charge", Phase.EXECUTE)
+    )
+    assert context.deadline == datetime(2030, 1, 1, tzinfo=UTC)
+    assert context.undoes_key is None
+    assert attrs.evolve(context, phase=Phase.COMPENSATE).undoes_key == context.idempotency_key
 
 
 def test_an_idempotency_key_is_one_per_effect() -> None:

@@ -8,6 +8,7 @@ from saga_actors.errors import ContextError
 from saga_actors.journal.codec.comparison import compare
 from saga_actors.journal.codec.converter import hooks_of
 from saga_actors.journal.codec.misfit import mismatch
+from saga_actors.journal.codec.plain import plain_bytes
 from saga_actors.journal.codec.refusal import refusal
 from saga_actors.journal.codec.tagged import lift, lower_context
 from saga_actors.journal.codec.tree import parse, read, write
@@ -21,7 +22,7 @@ def encode_context(context: Any, context_type: Any, *, limit: int = DEFAULT_LIMI
     Raises ContextError if it would not come back equal, or is longer than `limit` bytes. `what` begins the message.
     """
     try:
-        data = write(lower_context(context)) if context_type is dict else _encode(context, context_type)
+        data = encode_dict(context) if context_type is dict else _encode(context, context_type)
     except Exception as error:
         raise refusal(error, what) from None
     return within(data, limit, what)
@@ -33,6 +34,12 @@ def decode_context(data: bytes, context_type: Any) -> Any:
         return _decode_dict(data.decode()) if context_type is dict else hooks_of(context_type).load(parse(data))
     except Exception as error:
         raise refusal(error, "stored context") from None
+
+
+def encode_dict(context: Any) -> bytes:
+    """A dict context as JSON; raises a misfit, or what JSON raises."""
+    data = plain_bytes(context)
+    return write(lower_context(context)) if data is None else data
 
 
 def within(data: bytes, limit: int, what: str) -> bytes:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, get_origin
 
 from saga_actors.errors import ContextError
-from saga_actors.journal.codec.context import DEFAULT_LIMIT, encode_context, within
+from saga_actors.journal.codec.context import DEFAULT_LIMIT, encode_context, encode_dict, within
 from saga_actors.journal.codec.converter import hooks_of
 from saga_actors.journal.codec.digest import canonical
 from saga_actors.journal.codec.refusal import refusal
-from saga_actors.journal.codec.tagged import lower_context
 from saga_actors.journal.codec.tree import parse, write
 from saga_actors.journal.codec.type_name import name_of, type_name
 
@@ -44,7 +43,7 @@ def _require_unchanged(original: bytes, context: Any, context_type: Any, step: s
 
 def _is_unchanged(original: bytes, context: Any, context_type: Any) -> bool:
     try:
-        now = write(lower_context(context) if context_type is dict else hooks_of(context_type).dump(context))
+        now = encode_dict(context) if context_type is dict else write(hooks_of(context_type).dump(context))
     except Exception:  # it could be encoded when it was handed out
         return False
     return now == original or canonical(now) == canonical(original)
@@ -60,9 +59,23 @@ def _require_mapping(result: Any, step: str) -> None:
 
 def _merged(original: bytes, result: Mapping[Any, Any], what: str) -> bytes:
     try:
-        return write(parse(original) | lower_context(dict(result)))
+        changes = dict(result)
+        encoded = encode_dict(changes)
     except Exception as error:
         raise refusal(error, what) from None
+    if not changes:
+        return original
+    if original[-1:] == b"}" and all(_is_new(key, original) for key in changes):
+        return original[:-1] + (b"," if len(original) > 2 else b"") + encoded[1:]
+    return write(parse(original) | parse(encoded))
+
+
+def _is_new(key: str, original: bytes) -> bool:
+    """Whether an encoded context surely has no such key at its top: then it need not be read to get it.
+
+    Both were written by one encoder, which writes an identifier as it is.
+    """
+    return key.isidentifier() and f'"{key}":'.encode() not in original
 
 
 def _require_instance(result: Any, context_type: Any, step: str) -> None:
