@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
-from typing import Any, TypeVar
-
-import attrs
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 Changes = dict[str, Any]
 """Some fields of a value, by name, and what they are to be."""
 
 
+class derived(Generic[F]):
+    """What follows from the fields, worked out when first asked for; `functools.cached_property` without its lock."""
+
+    def __init__(self, find: Callable[[Any], F]) -> None:
+        self._find = find
+
+    def __set_name__(self, _: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, value: Any, _: type[Any]) -> F:
+        found = value.__dict__[self._name] = self._find(value)
+        return found
+
+
 def evolve(value: T, **changes: Any) -> T:
-    """What `attrs.evolve` gives, in less than half the time; for a class whose fields are all positional."""
+    """What `attrs.evolve` gives, in a fifth of the time; for a class without slots, and without validators."""
     cls = type(value)
-    get, places = _FIELDS.get(cls) or _fields_of(cls)
-    fields = [*get(value)]
-    for name, changed in changes.items():
-        fields[places[name]] = changed
-    return cls(*fields)
+    names = _DERIVED.get(cls)
+    if names is None:
+        names = _DERIVED[cls] = tuple(name for name, found in vars(cls).items() if isinstance(found, derived))
+    copy = object.__new__(cls)
+    fields = copy.__dict__
+    fields.update(value.__dict__)
+    for name in names:
+        fields.pop(name, None)
+    fields.update(changes)
+    return copy
 
 
-_FIELDS: dict[type[Any], tuple[Callable[[Any], tuple[Any, ...]], dict[str, int]]] = {}
-
-
-def _fields_of(cls: Any) -> tuple[Callable[[Any], tuple[Any, ...]], dict[str, int]]:
-    names = [field.name for field in attrs.fields(cls)]
-    _FIELDS[cls] = attrgetter(*names), {name: place for place, name in enumerate(names)}
-    return _FIELDS[cls]
+_DERIVED: dict[type[Any], tuple[str, ...]] = {}

@@ -7,7 +7,6 @@ brings about. After the model of h11's `_state.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any
 
 import attrs
@@ -38,7 +37,7 @@ from saga_actors.events import (
     UndoFailed,
     Verdict,
 )
-from saga_actors.evolve import Changes, evolve
+from saga_actors.evolve import Changes, derived, evolve
 from saga_actors.outcomes import Failure, SagaState
 from saga_actors.plan import OnFailure, SagaPlan, StepPlan
 from saga_actors.progress import Attempt, Progress, StepRun
@@ -86,7 +85,7 @@ class Wanted:
     alone: bool
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Execution:
     """A saga as its journal tells it. `applied` is the number of its last event; times are POSIX seconds."""
 
@@ -146,7 +145,7 @@ class Execution:
                 return Phase.COMPENSATE, index
         return None
 
-    @cached_property
+    @derived
     def wanted(self) -> Wanted | None:
         """The next attempt, if the saga waits for nothing but its time and a slot."""
         if self.position is None or self.state not in (RUNNING, COMPENSATING):
@@ -155,8 +154,10 @@ class Execution:
         step, plan, progress = self.steps[index], self.plan.steps[index], self.progress(phase, index)
         if progress.awaited is not None or progress.undecided:
             return None
-        still_quieting = step.forward.live or any(each.back.live for each in self.steps)
-        if (self.cancelled or step.verdict) if phase is Phase.EXECUTE else still_quieting:
+        if phase is Phase.EXECUTE:
+            if self.cancelled or step.verdict:
+                return None
+        elif step.forward.live or any(each.back.live for each in self.steps):
             return None
         rerun = progress.ending is Ending.INTERRUPTED
         return Wanted(phase, plan, progress.begun + 1, progress.due, rerun, self.runs_alone(phase, index))
@@ -164,11 +165,10 @@ class Execution:
     @property
     def wakes_at(self) -> float | None:
         """When, in POSIX seconds, the mere passing of time changes something."""
-        wanted = self.wanted
-        times = [wanted.due] if wanted and wanted.due is not None else []
-        if self.state is RUNNING and self.deadline is not None and not self.cancelled:
-            times.append(self.deadline)
-        return min(times, default=None)
+        due = self.wanted.due if self.wanted is not None else None
+        if self.deadline is None or self.state is not RUNNING or self.cancelled:
+            return due
+        return self.deadline if due is None else min(due, self.deadline)
 
     @property
     def attempts(self) -> list[tuple[Phase, StepPlan, Attempt]]:
@@ -236,9 +236,11 @@ class Execution:
         )
 
     def _state_after(self, event: Event, to: SagaState | str) -> SagaState:
+        if to is SAME:
+            return self.state
         if to is BACK or (to is ACCEPTED and self._accepts(event)):
             return self.held_from or RUNNING
-        if to in (SAME, ACCEPTED):
+        if to is ACCEPTED:
             return self.state
         return event.state if isinstance(event, Resolved) else SagaState(to)
 

@@ -19,7 +19,7 @@ class Attempt:
     worker: WorkerId
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Progress:
     """The attempts of one step in one phase.
 
@@ -107,7 +107,7 @@ class Progress:
         )
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class StepRun:
     """What has become of one step. `before` and `after` are the saga's context around it (P4)."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from saga_actors.actors.alarms import Alarms
 from saga_actors.actors.clients import Clients, Peer
+from saga_actors.actors.commits import Commits
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.limits import BEATS_HEARD, Limits
 from saga_actors.actors.neighbourhood import Neighbourhood
@@ -46,9 +47,6 @@ from saga_actors.journal.port import Journal, held_reason
 from saga_actors.messages import Refusal, Refused, SagaIsHeld
 from saga_actors.outcomes import SagaState
 
-FULL_RETRY = 1.0
-"""Seconds after which a full disk is tried again."""
-
 
 class Engine:
     """One supervisor's share of a journal, under one epoch."""
@@ -81,10 +79,10 @@ class Engine:
         self.done = False
         self._recovery = Recovery(self)
         self._reception = Reception(self, inquiry)
+        self._commits = Commits(self)
         self._alarms = Alarms()
         self._drain_until: float | None = None
-        self._full_until = self._farewell_at = 0.0
-        self._without_room: set[str] = set()
+        self._farewell_at = 0.0
         self._illegible: set[str] = set()
 
     # Messages in, messages out.
@@ -109,7 +107,7 @@ class Engine:
             if self.sagas.get(saga_id) is not None:
                 self.happen(saga_id, TimePassed())
         self._recovery.go_on()
-        self._try_for_room(now)
+        self._commits.try_for_room(now)
         self._reception.tick()
         self.out += self.team.overdue(now)
         linger = self.limits.linger
@@ -194,28 +192,33 @@ class Engine:
 
     def happen(self, saga_id: str, given: Input) -> Decided | None:
         """Tell a tracked saga that this happened; None if its actor raised (it is restarted from the journal)."""
+        tracked = self.sagas.get(saga_id)
+        assert tracked is not None
         try:
-            decided = self.sagas.happen(saga_id, given)
+            decided = self.sagas.happen(tracked, given)
         except SagaCrashedError as crash:
             self._restart(saga_id, crash)
             return None
-        self.stage(saga_id, decided)
+        self.stage(saga_id, tracked)
         return decided
 
-    def stage(self, saga_id: str, decided: Decided) -> None:
-        """What a saga decided goes into this turn."""
-        self.turn.stage(saga_id, decided)
-        self.watch(saga_id, decided)
+    def stage(self, saga_id: str, tracked: Tracked) -> None:
+        """What a saga has just decided goes into this turn."""
+        self.turn.stage(saga_id, tracked)
+        self.watch(saga_id, tracked.decided)
+        if not tracked.decided.state.unfinished:
+            self.slots.end(saga_id)
 
     def watch(self, saga_id: str, decided: Decided) -> None:
         """Queue the saga, and set its timer, as it stands now."""
-        now, wanted = self.clock(), decided.wanted
+        now, execution = self.clock(), decided.execution
+        wanted, wakes_at = execution.wanted, execution.wakes_at
         if wanted is None or (wanted.due is not None and wanted.due > now):
             self.slots.drop(saga_id)
         else:
             self.slots.want(decided.waiting)
-        if decided.wakes_at is not None and decided.wakes_at > now:
-            self._alarms.set(saga_id, decided.wakes_at)
+        if wakes_at is not None and wakes_at > now:
+            self._alarms.set(saga_id, wakes_at)
         else:
             self._alarms.drop(saga_id)
 
@@ -224,11 +227,15 @@ class Engine:
         too_often = self.sagas.crashed(saga_id)
         self.withdraw(saga_id)
         if self.journal.find(saga_id) is None:
-            self._refuse_start(saga_id, Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}")
+            self.refuse_start(saga_id, Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}")
         elif too_often:
             self.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
         else:
             self._recovery.restore(saga_id)
+
+    def restore(self, saga_id: str) -> None:
+        """Fold a saga anew."""
+        self._recovery.restore(saga_id)
 
     def withdraw(self, saga_id: str) -> None:
         """Nothing that this saga decided in this turn has happened."""
@@ -262,10 +269,7 @@ class Engine:
 
     def _finish_turn(self) -> list[tuple[Address, Any]]:
         self._fill_slots()
-        try:
-            self._commit()
-        except JournalFullError as full:
-            self._give_up_turn(full)
+        self._commits.commit(self.turn)
         self._release()
         self.turn = Turn()
         self._finish_draining()
@@ -274,7 +278,7 @@ class Engine:
         return out + self.clients.outgoing()
 
     def _fill_slots(self) -> None:
-        if self._drain_until is not None or self.clock() < self._full_until:
+        if self._drain_until is not None or self.clock() < self._commits.full_until:
             return
         while (found := self.slots.next()) is not None:
             waiting, worker = found
@@ -293,60 +297,10 @@ class Engine:
             return True
         decided = self.happen(waiting.saga_id, PlanOffered(served))
         self.slots.drop(waiting.saga_id)
-        return decided is not None and decided.wanted is not None
+        return decided is not None and decided.execution.wanted is not None
 
-    def _commit(self) -> None:
-        turn = self.turn
-        if not turn.events:
-            return
-        entries = [turn.entry(saga_id, self._tracked_now(saga_id).durable) for saga_id in turn.events]
-        appended = self.journal.append(self.epoch, entries)
-        self.neighbourhood.committed(appended.position)
-        for saga_id, why in appended.why.items():
-            log().error("saga %r was left out of a commit: %s", saga_id, why)
-            self._left_out(saga_id, why)
-        for saga_id, events in turn.events.items():
-            tracked = self._tracked_now(saga_id)
-            self.unfinished += tracked.decided.state.unfinished - tracked.counted
-            tracked.counted = tracked.decided.state.unfinished
-            tracked.durable += len(events)
-        if appended.why:
-            self.unfinished = self.journal.count_unfinished()
-
-    def _tracked_now(self, saga_id: str) -> Tracked:
-        tracked = self.sagas.get(saga_id)
-        assert tracked is not None, saga_id
-        return tracked
-
-    def _left_out(self, saga_id: str, why: str) -> None:
-        """One saga's share was not written: whoever wanted to start it hears so; one that exists is held."""
-        accepted = self._tracked_now(saga_id).durable == 0
-        self.withdraw(saga_id)
-        if not accepted:
-            self.hold(saga_id, HoldReason.CRASHED, why)
-        else:
-            self._refuse_start(saga_id, Refusal.BAD_REQUEST, why)
-
-    def _give_up_turn(self, full: JournalFullError) -> None:
-        """Nothing was written for want of room: the sagas of this turn are folded again in a while."""
-        log().error("%s: no saga is started, and those that run wait", full)
-        self._full_until = self.clock() + FULL_RETRY
-        for saga_id in list(self.turn.events):
-            accepted = self._tracked_now(saga_id).durable == 0
-            self.withdraw(saga_id)
-            if accepted:
-                self._refuse_start(saga_id, Refusal.OVERLOADED, f"{full}; nothing was accepted, try again later")
-            else:
-                self._without_room.add(saga_id)
-
-    def _try_for_room(self, now: float) -> None:
-        if self._without_room and now >= self._full_until:
-            again, self._without_room = self._without_room, set()
-            for saga_id in again:
-                if self.sagas.get(saga_id) is None:
-                    self._recovery.restore(saga_id)
-
-    def _refuse_start(self, saga_id: str, code: str, why: str) -> None:
+    def refuse_start(self, saga_id: str, code: str, why: str) -> None:
+        """Nothing came of starting this saga: tell whoever wanted it."""
         for waiter in [*self.clients.waiting_for(saga_id), *self.turn.disappointed.pop(saga_id, [])]:
             self.clients.answer(waiter.peer, Refused(waiter.correlation_id, code, why))
         for roll in self.turn.enrolled.pop(saga_id, ()):
@@ -360,14 +314,14 @@ class Engine:
             self.clients.answer(waiter.peer, answer)
         for roll in self.turn.rolls:
             self.clients.answer(roll.waiter.peer, roll.answer)
-        for saga_id, decided in self.turn.decided.items():
-            if decided.state.ended or decided.state is SagaState.HELD:
-                self._let_go(saga_id, decided)
+        for saga_id, share in self.turn.shares.items():
+            if not share.tracked.decided.state.unfinished:
+                self._let_go(saga_id, share.tracked.decided)
 
     def _let_go(self, saga_id: str, decided: Decided) -> None:
         for waiter in self.clients.waiting_for(saga_id):
             self.clients.answer(waiter.peer, decided.ending(waiter.correlation_id))
-        self.slots.end(saga_id)
+        self.slots.drop(saga_id)
         self._alarms.drop(saga_id)
         self.sagas.end(saga_id)
 

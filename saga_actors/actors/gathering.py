@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
+
+from saga_actors.actors.protocol import AttemptKey
 
 MOMENT = 0.0003
 """Seconds without any report after which those that are still to come are not waited for."""
@@ -14,27 +16,35 @@ LONGEST = 0.002
 
 
 class Gathering:
-    """A wait that ends with the last report, or when nothing comes for a moment; one thread waits, others tell it."""
+    """A wait that ends when all that were begun together have ended, or none of them has for a moment.
+
+    One thread waits; others tell it, under the runner's lock, as which attempts begin and end is told under it.
+    """
 
     def __init__(self) -> None:
         self._told: SimpleQueue[None] = SimpleQueue()
+        self._left: set[AttemptKey] = set()
         self.waits = False
-        """Whether somebody waits: who has the first or the last news then tells it here."""
+        """Whether somebody waits, and will then take all the news there are."""
 
-    def tell(self) -> None:
-        """There is something, or nothing more is to come."""
-        self._told.put(None)
+    def began(self, keys: Iterable[AttemptKey]) -> None:
+        """These were begun together; those before them are not waited for any more."""
+        self._left = set(keys)
 
-    def wait(self, left: Callable[[], int]) -> None:
-        """Wait; `left` says how many are still to come."""
+    def ended(self, key: AttemptKey) -> None:
+        """One has ended; the last of those that are waited for ends the wait."""
+        self._left.discard(key)
+        if self.waits and not self._left:
+            self._told.put(None)
+
+    def wait(self) -> None:
+        """Wait for those that began last."""
         until = time.monotonic() + LONGEST
-        before = left()
-        while before and time.monotonic() < until:
+        while (left := len(self._left)) and time.monotonic() < until:
             try:
                 self._told.get(timeout=MOMENT)
             except Empty:
-                if left() == before:
+                if len(self._left) == left:
                     break
-            before = left()
         while not self._told.empty():
             self._told.get()

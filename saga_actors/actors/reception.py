@@ -137,7 +137,7 @@ class Reception:
         """Whether this very saga has been accepted already (P10)."""
         tracked = self._engine.sagas.get(new.saga_id)
         if tracked is not None:
-            saga, digest = tracked.decided.plan.saga, tracked.decided.digest
+            saga, digest = tracked.decided.plan.saga, tracked.decided.execution.digest
         else:
             row = self._row(new.saga_id)
             if row is None:
@@ -184,7 +184,7 @@ class Reception:
                 Refusal.TOO_LARGE,
                 f"the context has {len(new.context)} bytes; the node takes {engine.limits.context_limit} at most",
             )
-        if engine.unfinished + len(engine.turn.events) >= engine.limits.max_unfinished:
+        if engine.unfinished + len(engine.turn.shares) >= engine.limits.max_unfinished:
             raise _Refusing(
                 Refusal.OVERLOADED, f"{engine.unfinished} sagas are unfinished, as many as may be; try again later"
             )

@@ -55,7 +55,7 @@ class Recovery:
         """Fold a saga anew and adopt its attempts; a saga that cannot be is held."""
         engine = self._engine
         try:
-            decided = engine.sagas.restore(saga_id)
+            decided = engine.sagas.restore(saga_id).decided
         except CorruptionError as corruption:
             engine.hold(saga_id, HoldReason.CORRUPT, str(corruption))
             return False
@@ -67,8 +67,8 @@ class Recovery:
             engine.slots.begun(saga_id, decided.plan.saga)
         self.adopt(saga_id, decided)
         if (
-            decided.wakes_at is not None
-            and decided.wakes_at <= engine.clock()
+            decided.execution.wakes_at is not None
+            and decided.execution.wakes_at <= engine.clock()
             and engine.sagas.get(saga_id) is not None
         ):
             engine.happen(saga_id, TimePassed())  # a deadline that passed while nobody looked

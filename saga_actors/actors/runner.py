@@ -126,6 +126,7 @@ class Runner:
         attempts = {key: attempt for key, order in new.items() if (attempt := self._attempt(order)) is not None}
         with self._lock:
             self._running.update(attempts)
+            self._gathering.began(attempts)
         blocking = [attempt for attempt in attempts.values() if not attempt.is_async]
         if blocking:
             self._threads.submit(blocking)
@@ -160,12 +161,12 @@ class Runner:
         return bool(len(self._outbox))
 
     def gather(self) -> None:
-        """Wait a moment for reports of the attempts that run, and wake nobody for them; then ask for what is `unsent`.
+        """Wait a moment for the reports of what was run last, and wake nobody for them; then ask for what is `unsent`.
 
         Short steps that were ordered together are so reported together, and long ones are not waited for.
         """
         self._gathering.waits = True
-        self._gathering.wait(self._running.__len__)
+        self._gathering.wait()
         self._gathering.waits = False
 
     def unsent(self) -> list[Batch]:
@@ -294,6 +295,7 @@ class Runner:
             attempt.ended = True
             del self._running[attempt.key]
             self._given_up.discard(attempt.key)
+            self._gathering.ended(attempt.key)
             late_failure = attempt.late and not isinstance(report, Succeeded)
             wakes = self._keep(attempt.key, attempt.quieted() if late_failure else report)
         for timer in attempt.timers:
@@ -353,14 +355,10 @@ class Runner:
     def _is_first(self) -> bool:
         """Under the lock: whether this is the first news since the actor last took what there was.
 
-        An actor that gathers is told of it, and of the last; it needs not be woken.
+        An actor that gathers needs not be woken: it will take it.
         """
         first, self._woken = not self._woken, True
-        if self._gathering.waits:
-            if first or not self._running:
-                self._gathering.tell()
-            return False
-        return first
+        return first and not self._gathering.waits
 
     def _wake_if(self, wakes: bool) -> None:
         if wakes:

@@ -17,10 +17,10 @@ from saga_actors.actors.protocol import Address, AttemptKey, Order
 from saga_actors.actors.slots import Waiting
 from saga_actors.decision import decide
 from saga_actors.events import Accepted, AttemptStarted, Event, Phase, Verdict, WorkerId
-from saga_actors.execution import Execution, Wanted, fold
+from saga_actors.execution import Execution, fold
 from saga_actors.inputs import Input
 from saga_actors.messages import SagaEnded, SagaIsHeld
-from saga_actors.outcomes import Outcome, SagaState
+from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
 from saga_actors.status import outcome_of
 
@@ -68,49 +68,57 @@ class Live:
     alone: bool
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Decided:
     """How the saga stands once `events` are applied.
 
     `order` is for the worker in which a slot was reserved. `live` is filled in after `Restore` and `Describe` only.
     """
 
-    saga_id: str
-    plan: SagaPlan
-    digest: str
-    state: SagaState
-    applied: int
+    execution: Execution
     events: tuple[Event, ...] = attrs.field(default=(), repr=False)
-    wanted: Wanted | None = None
-    wakes_at: float | None = None
     order: tuple[WorkerId, Order] | None = attrs.field(default=None, repr=False)
     live: tuple[Live, ...] = attrs.field(default=(), repr=False)
-    outcome: Outcome[bytes] | None = attrs.field(default=None, repr=False)
-    held_reason: str | None = None
     refused: str | None = None
+
+    @property
+    def plan(self) -> SagaPlan:
+        """The plan that it runs on."""
+        return self.execution.plan
+
+    @property
+    def state(self) -> SagaState:
+        """Its state."""
+        return self.execution.state
+
+    @property
+    def new(self) -> bool:
+        """Whether no attempt of it has begun."""
+        return not self.execution.steps[0].forward.begun
+
+    @property
+    def held_reason(self) -> str | None:
+        """Why it is held, if it is."""
+        held = self.execution.held
+        return None if held is None else f"{held.reason}: {held.detail}"
 
     @property
     def waiting(self) -> Waiting:
         """The saga's place in the queue for slots, given that it wants one."""
-        wanted = self.wanted
+        execution, wanted = self.execution, self.execution.wanted
         assert wanted is not None
         back = wanted.phase is Phase.COMPENSATE
         is_async = wanted.step.compensate_is_async if back else wanted.step.is_async
-        return Waiting(self.saga_id, self.plan.saga, is_async, back or wanted.rerun, wanted.alone, self.new)
-
-    @property
-    def new(self) -> bool:
-        """Whether it still wants the first attempt of its first step."""
-        wanted = self.wanted
-        if wanted is None or wanted.attempt != 1 or wanted.phase is not Phase.EXECUTE:
-            return False
-        return wanted.step.name == self.plan.steps[0].name
+        urgent = back or wanted.rerun
+        return Waiting(execution.saga_id, execution.plan.saga, is_async, urgent, wanted.alone, self.new)
 
     def ending(self, correlation_id: str) -> SagaEnded | SagaIsHeld:
         """The answer to whoever waited for the saga, given that it has ended or is held."""
-        if self.outcome is not None:
-            return SagaEnded(correlation_id, self.saga_id, self.plan.saga, self.outcome)
-        return SagaIsHeld(correlation_id, self.saga_id, self.held_reason or "")
+        execution = self.execution
+        outcome = outcome_of(execution)
+        if outcome is not None:
+            return SagaEnded(correlation_id, execution.saga_id, execution.plan.saga, outcome)
+        return SagaIsHeld(correlation_id, execution.saga_id, self.held_reason or "")
 
 
 class SagaActor(Actor):  # type: ignore[misc]
@@ -125,46 +133,29 @@ class SagaActor(Actor):  # type: ignore[misc]
         if isinstance(message, Happened):
             assert self.execution is not None
             decision = decide(self.execution, message.given, message.at, message.roll)
-            reply = _decided(decision.execution, decision.events, decision.refused)
-            self.execution = decision.execution
+            after, events = decision.execution, decision.events
+            reply = Decided(after, events, _order_of(after, events), refused=decision.refused)
+            self.execution = after
         elif isinstance(message, Begin):
             self.execution = Execution.begin(message.plan, message.event)
-            reply = _decided(self.execution, (message.event,))
+            reply = Decided(self.execution, (message.event,))
         elif isinstance(message, Restore):
             self.execution = fold(iter(message.events), message.plan_of)
-            reply = _decided(self.execution, live=_live(self.execution))
+            reply = Decided(self.execution, live=_live(self.execution))
         elif isinstance(message, Describe):
             assert self.execution is not None
-            reply = _decided(self.execution, live=_live(self.execution))
+            reply = Decided(self.execution, live=_live(self.execution))
         else:
             return
         self.send(sender, reply)
 
 
-def _decided(
-    execution: Execution,
-    events: tuple[Event, ...] = (),
-    refused: str | None = None,
-    live: tuple[Live, ...] = (),
-) -> Decided:
-    started = events[-1] if events and isinstance(events[-1], AttemptStarted) else None
-    return Decided(
-        saga_id=execution.saga_id,
-        plan=execution.plan,
-        digest=execution.digest,
-        state=execution.state,
-        applied=execution.applied,
-        events=events,
-        wanted=execution.wanted,
-        wakes_at=execution.wakes_at,
-        order=(started.worker, _order(execution, started.phase, started.step, started.attempt, started.epoch))
-        if started
-        else None,
-        live=live,
-        outcome=outcome_of(execution),
-        held_reason=f"{execution.held.reason}: {execution.held.detail}" if execution.held else None,
-        refused=refused,
-    )
+def _order_of(execution: Execution, events: tuple[Event, ...]) -> tuple[WorkerId, Order] | None:
+    """The order for an attempt that has just begun, and its worker; nothing follows such a beginning at once."""
+    begun = events[-1] if events else None
+    if not isinstance(begun, AttemptStarted):
+        return None
+    return begun.worker, _order(execution, begun.phase, begun.step, begun.attempt, begun.epoch)
 
 
 def _live(execution: Execution) -> tuple[Live, ...]:

@@ -46,21 +46,21 @@ class Sagas:
         """The saga, if it has an actor."""
         return self._tracked.get(saga_id)
 
-    def begin(self, plan: SagaPlan, event: Accepted) -> Decided:
+    def begin(self, plan: SagaPlan, event: Accepted) -> Tracked:
         """A new actor for a saga that has just been accepted."""
         return self._create(event.saga_id, Begin(plan, event), 0)
 
-    def restore(self, saga_id: str) -> Decided:
+    def restore(self, saga_id: str) -> Tracked:
         """A new actor for a saga that the journal has; raises CorruptionError, UnknownSagaError, SagaCrashedError."""
         self.end(saga_id)
         events = [stored.event for stored in self._journal.load(saga_id)]
         return self._create(saga_id, Restore(events, self._journal.plan), len(events))
 
-    def happen(self, saga_id: str, given: Input) -> Decided:
+    def happen(self, tracked: Tracked, given: Input) -> Decided:
         """Tell a tracked saga that this happened; raises SagaCrashedError."""
-        tracked = self._tracked[saga_id]
-        tracked.decided = self._system.ask(tracked.actor, Happened(given, self._clock(), self._roll()))
-        return tracked.decided
+        decided: Decided = self._system.ask(tracked.actor, Happened(given, self._clock(), self._roll()))
+        tracked.decided = decided
+        return decided
 
     def describe(self, saga_id: str) -> Decided:
         """How a tracked saga stands, with its live attempts."""
@@ -80,12 +80,13 @@ class Sagas:
         self._crashes[saga_id] = [*recent, now]
         return len(recent) >= CRASHES
 
-    def _create(self, saga_id: str, message: Begin | Restore, durable: int) -> Decided:
+    def _create(self, saga_id: str, message: Begin | Restore, durable: int) -> Tracked:
         actor = self._system.create()
         try:
             decided: Decided = self._system.ask(actor, message)
         except SagaCrashedError:
             self._system.end(actor)
             raise
-        self._tracked[saga_id] = Tracked(actor, durable, decided, counted=durable > 0 and decided.state.unfinished)
-        return decided
+        tracked = Tracked(actor, durable, decided, counted=durable > 0 and decided.state.unfinished)
+        self._tracked[saga_id] = tracked
+        return tracked

@@ -153,8 +153,11 @@ class Slots:
     def want(self, waiting: Waiting) -> None:
         """Queue a saga, once."""
         saga_id, saga, is_async, urgent, alone, _ = waiting
-        if self._queued.get(saga_id) == waiting:
-            return
+        before = self._queued.get(saga_id)
+        if before is not None:
+            if before == waiting:
+                return
+            self.drop(saga_id)
         self._queued[saga_id] = waiting
         ring = self._rings[urgent, alone, is_async]
         queue = ring.get(saga)

@@ -9,8 +9,8 @@ import attrs
 
 from saga_actors.actors.clients import Waiter
 from saga_actors.actors.protocol import AttemptKey, Order
-from saga_actors.actors.saga import Decided
-from saga_actors.events import Event, WorkerId
+from saga_actors.actors.sagas import Tracked
+from saga_actors.events import Accepted, Event, PlanAdopted, WorkerId
 from saga_actors.journal.port import Entry
 from saga_actors.messages import SagasStarted
 
@@ -28,7 +28,24 @@ class Roll:
         return SagasStarted(self.waiter.correlation_id, self.refused)
 
 
-@attrs.define
+@attrs.define(eq=False)
+class Share:
+    """What one saga adds to a commit; `names_plan`: its events name the plan that it runs on."""
+
+    tracked: Tracked
+    events: list[Event] = attrs.Factory(list)
+    names_plan: bool = False
+
+    def entry(self, saga_id: str) -> Entry:
+        """As the journal takes it."""
+        tracked = self.tracked
+        execution = tracked.decided.execution
+        plan = execution.plan if self.names_plan else None
+        held = tracked.decided.held_reason
+        return Entry(saga_id, tracked.durable + 1, tuple(self.events), execution.state, held, plan)
+
+
+@attrs.define(eq=False)
 class Turn:
     """What goes into one commit, and what may go out after it.
 
@@ -36,8 +53,7 @@ class Turn:
     saga is; `disappointed` are those whose saga was withdrawn.
     """
 
-    decided: dict[str, Decided] = attrs.Factory(dict)
-    events: dict[str, list[Event]] = attrs.Factory(dict)
+    shares: dict[str, Share] = attrs.Factory(dict)
     orders: dict[WorkerId, list[Order]] = attrs.Factory(lambda: defaultdict(list))
     receipts: dict[WorkerId, list[tuple[int, str]]] = attrs.Factory(lambda: defaultdict(list))
     answers: list[tuple[str, Waiter, Any]] = attrs.Factory(list)
@@ -45,25 +61,22 @@ class Turn:
     rolls: list[Roll] = attrs.Factory(list)
     enrolled: dict[str, list[Roll]] = attrs.Factory(dict)
 
-    def stage(self, saga_id: str, decided: Decided) -> None:
-        """A saga's events go into the commit, and its order out after it."""
+    def stage(self, saga_id: str, tracked: Tracked) -> None:
+        """The events that a saga has just decided on go into the commit, and its order out after it."""
+        decided = tracked.decided
         if decided.events:
-            self.decided[saga_id] = decided
-            self.events.setdefault(saga_id, []).extend(decided.events)
+            share = self.shares.get(saga_id)
+            if share is None:
+                share = self.shares[saga_id] = Share(tracked)
+            share.events += decided.events
+            share.names_plan = share.names_plan or isinstance(decided.events[0], (Accepted, PlanAdopted))
         if decided.order is not None:
             worker, order = decided.order
             self.orders[worker].append(order)
 
-    def entry(self, saga_id: str, durable: int) -> Entry:
-        """A saga's share of the commit, behind so many events that are durable."""
-        decided, events = self.decided[saga_id], tuple(self.events[saga_id])
-        named = any(hasattr(event, "plan_id") for event in events)
-        return Entry(saga_id, durable + 1, events, decided.state, decided.held_reason, decided.plan if named else None)
-
     def withdraw(self, saga_id: str) -> list[AttemptKey]:
         """A saga's share is off; the attempts whose orders do not go out."""
-        self.decided.pop(saga_id, None)
-        self.events.pop(saga_id, None)
+        self.shares.pop(saga_id, None)
         self.disappointed[saga_id] = [waiter for about, waiter, _ in self.answers if about == saga_id]
         self.answers = [answer for answer in self.answers if answer[0] != saga_id]
         dropped: list[AttemptKey] = []

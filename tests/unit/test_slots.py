@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from saga_actors.actors.protocol import AttemptKey
 from saga_actors.actors.slots import Slots, Waiting
 from saga_actors.events import Phase, WorkerId
@@ -16,6 +18,7 @@ def slots(threads: int = 4, workers: tuple[WorkerId, ...] = (ONE,)) -> Slots:
     for worker in workers:
         made.join(worker)
         made.serves(worker, KINDS)
+    made.recovered()
     return made
 
 
@@ -148,3 +151,80 @@ def test_a_class_that_nobody_serves_keeps_no_slots_from_the_others() -> None:
     for n in range(4):
         made.want(Waiting(f"o{n}", "orders"))
     assert len(give_all(made)) == 4
+
+
+def test_a_class_begins_no_more_sagas_than_its_limit_and_keeps_no_turn_from_others() -> None:
+    """P11, P12: later steps of those in flight pass; when one ends, whoever came first begins."""
+    made = slots(8)
+    made.serves(ONE, {"orders": 2})
+    for n in range(5):
+        made.want(Waiting(f"o{n}", "orders", new=True))
+    for n in range(3):
+        made.want(Waiting(f"r{n}", "refunds", new=True))
+    assert give_all(made) == ["o0", "r0", "o1", "r1", "r2"]
+    made.release(key("o0"))
+    made.want(Waiting("o0", "orders"))
+    made.want(Waiting("o9", "orders", new=True))
+    assert give_all(made) == ["o0"]
+    made.end("o1")
+    assert give_all(made) == ["o2"]
+    made.drop("o3")
+    made.end("o0")
+    assert give_all(made) == ["o4"]
+
+
+def test_a_class_at_its_limit_is_not_another_that_waits() -> None:
+    """It could not take the quarter that would be kept for it, so the others may have it all."""
+    made = slots(8)
+    made.serves(ONE, {"refunds": 1})
+    for n in range(3):
+        made.want(Waiting(f"r{n}", "refunds", new=True))
+    for n in range(20):
+        made.want(Waiting(f"o{n}", "orders", new=True))
+    assert len(give_all(made)) == 8
+
+
+def test_a_class_with_a_limit_begins_nothing_until_all_that_are_in_flight_are_known() -> None:
+    """P12: after a restart those that had begun come back one after the other, and not in the order of the queue."""
+    made = Slots(8)
+    made.join(ONE)
+    made.serves(ONE, {"orders": 2, "refunds": None})
+    for name in ("o0", "o1", "r0"):
+        made.want(Waiting(name, "orders" if name[0] == "o" else "refunds", new=True))
+    assert give_all(made) == ["r0"]
+    made.begun("o8", "orders")
+    made.want(Waiting("o9", "orders", urgent=True))
+    made.recovered()
+    assert give_all(made) == ["o9", "o0"]
+
+
+def test_a_limit_is_the_one_of_the_worker_whose_definition_is_in_force() -> None:
+    """It is that of the worker that has served the class for longest; when that one has gone, of the next."""
+    made = Slots(8)
+    made.recovered()
+    for worker, limit in ((ONE, 1), (TWO, None)):
+        made.join(worker)
+        made.serves(worker, {"orders": limit})
+    for n in range(3):
+        made.want(Waiting(f"o{n}", "orders", new=True))
+    assert give_all(made) == ["o0"]
+    made.leave(ONE)
+    assert give_all(made) == ["o1", "o2"]
+
+
+def test_with_all_slots_taken_asking_costs_nothing_however_many_wait() -> None:
+    """P12: neither the queues nor the workers are looked through; ten thousand waiting make no difference."""
+    made = slots(2)
+    for n in range(10_000):
+        made.want(Waiting(f"o{n}", "orders"))
+    assert len(give_all(made)) == 2
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    assert made.next() is None
+    sys.setprofile(None)
+    assert calls <= 4  # the call, its return, and those of `setprofile`

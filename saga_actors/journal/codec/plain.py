@@ -24,7 +24,7 @@ def plain_bytes(context: Any) -> bytes | None:
         return None
     try:
         text = text_of(context)
-        return None if '"$' in text or _may_hold_a_huge_int(text) else text.encode()
+        return None if '"$' in text or (len(text) > _STRIDE and _may_hold_a_huge_int(text)) else text.encode()
     except (ValueError, RecursionError):  # a float that is not finite, a lone surrogate; `tagged` finds where
         return None
 
