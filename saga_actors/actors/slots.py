@@ -1,7 +1,9 @@
 """Which saga runs next, and where: the slots of the workers, and the sagas that wait for one (P11).
 
-Compensations and reruns first, then round robin over saga classes, first come first served within one; no class takes
-more than three quarters of the slots while another waits. An attempt that must run alone gets a worker to itself.
+Compensations and reruns first, then round robin over saga classes, first come first served within one: a saga that has
+begun came before those that have not, so that what is begun gets done, and each of many that start at once does not end
+with the last of them. No class takes more than three quarters of the slots while another waits. An attempt that must
+run alone gets a worker to itself.
 
 A class with `max_running=N` has at most N sagas in flight: one counts from when its first attempt begins until it ends
 or is held. Only that first attempt waits for a place; later steps and compensations never do, and sagas that had begun
@@ -56,11 +58,13 @@ class _Room:
 
 @attrs.define(eq=False)
 class _Queue:
-    """The sagas of one class that wait for one kind of slot. Those in `barred`, whose class is at its limit, are new,
-    and came before those in `line`. Both may name sagas that wait no more; those are passed over."""
+    """The sagas of one class that wait for one kind of slot: those in flight, and those of which none has begun.
 
-    line: deque[Waiting] = attrs.Factory(deque)
-    barred: deque[Waiting] = attrs.Factory(deque)
+    Both may name sagas that wait no more; those are passed over.
+    """
+
+    begun: deque[Waiting] = attrs.Factory(deque)
+    new: deque[Waiting] = attrs.Factory(deque)
 
 
 class _Ring(OrderedDict[str, _Queue]):
@@ -163,7 +167,7 @@ class Slots:
         queue = ring.get(saga)
         if queue is None:
             queue = ring[saga] = _Queue()
-        queue.line.append(waiting)
+        (queue.new if waiting.new else queue.begun).append(waiting)
 
     def drop(self, saga_id: str) -> None:
         """A saga waits no more (its place in the queue is skipped when it comes up)."""
@@ -255,7 +259,7 @@ class Slots:
         for saga, queue in ring.items():
             line = self._first(queue)
             if line is None:
-                if not queue.barred:
+                if not queue.new:
                     idle.append(saga)
                 continue
             room = self._room_for(line[0])
@@ -269,21 +273,13 @@ class Slots:
         return found
 
     def _first(self, queue: _Queue) -> deque[Waiting] | None:
-        """Where whoever is really first stands at the front: those who wait no more, or may not begin, are not."""
+        """Where whoever is first stands at the front: who waits no more is passed over, and who may not begin waits."""
         queued = self._queued
-        while queue.barred and queued.get(queue.barred[0].saga_id) is not queue.barred[0]:
-            queue.barred.popleft()
-        if queue.barred and self._may_begin(queue.barred[0]):
-            return queue.barred
-        line = queue.line
-        while line:
-            first = line[0]
-            if queued.get(first.saga_id) is not first:
+        for line in (queue.begun, queue.new):
+            while line and queued.get(line[0].saga_id) is not line[0]:
                 line.popleft()
-            elif first.new and not self._may_begin(first):
-                queue.barred.append(line.popleft())
-            else:
-                return line
+            if line:
+                return line if line is queue.begun or self._may_begin(line[0]) else None
         return None
 
     def _may_begin(self, waiting: Waiting) -> bool:

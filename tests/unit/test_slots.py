@@ -46,6 +46,19 @@ def test_sagas_of_one_class_are_served_in_the_order_in_which_they_came() -> None
     assert give_all(made) == ["s3"]
 
 
+def test_what_has_begun_goes_before_what_has_not() -> None:
+    """A saga keeps the place in which it came, for all its steps."""
+    made = slots(1)
+    for name in ("a", "b", "c"):
+        made.want(Waiting(name, "orders", new=True))
+    assert give_all(made) == ["a"]
+    made.release(key("a"))
+    made.want(Waiting("a", "orders"))
+    assert give_all(made) == ["a"]
+    made.release(key("a"))
+    assert give_all(made) == ["b"]
+
+
 def test_classes_take_turns() -> None:
     """P11: a thousand orders before it do not keep a refund waiting."""
     made = slots(4)
@@ -67,6 +80,21 @@ def test_no_class_takes_more_than_three_quarters_while_another_waits() -> None:
     for n in range(20):
         alone.want(Waiting(f"o{n}", "orders"))
     assert len(give_all(alone)) == 8
+
+
+def test_a_class_that_has_it_all_gives_way_to_another_and_its_compensations_do_not() -> None:
+    """P11: a slot that becomes free goes to the other class, though it is not its turn; but not before an undo."""
+    made = slots(8)
+    for n in range(20):
+        made.want(Waiting(f"o{n}", "orders"))
+    assert len(give_all(made)) == 8
+    made.want(Waiting("r0", "refunds"))
+    made.release(key("o0"))
+    assert give_all(made) == ["r0"]
+    made.want(Waiting("r1", "refunds"))
+    made.want(Waiting("undo", "orders", urgent=True))
+    made.release(key("o1"))
+    assert give_all(made) == ["undo"]
 
 
 def test_compensations_and_reruns_go_first() -> None:
@@ -108,6 +136,17 @@ def test_what_must_run_alone_gets_a_worker_to_itself() -> None:
     assert len(give_all(made)) == 4
     made.release(key("alone"))
     assert len(give_all(made)) == 4
+
+
+def test_a_worker_is_kept_free_only_while_somebody_must_run_alone() -> None:
+    """P11: a saga that was to run alone and now wants something else gives the worker back to all."""
+    made = slots(2)
+    made.want(Waiting("s0", "orders"))
+    assert give_all(made) == ["s0"]
+    made.want(Waiting("s1", "orders", alone=True))
+    assert give_all(made) == []
+    made.want(Waiting("s1", "orders", urgent=True))
+    assert give_all(made) == ["s1"]
 
 
 def test_a_worker_gets_only_what_it_serves_and_nothing_once_it_retires() -> None:
