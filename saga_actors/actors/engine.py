@@ -37,12 +37,12 @@ from saga_actors.actors.recovery import Recovery
 from saga_actors.actors.saga import Decided
 from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.actors.sagas import Sagas, Tracked
-from saga_actors.actors.slots import Slots, Waiting, limits
+from saga_actors.actors.slots import KeptSlot, Slots, Waiting, limits
 from saga_actors.actors.team import Team
 from saga_actors.actors.turn import Turn
 from saga_actors.errors import CorruptionError, JournalFullError, UnknownSagaError
 from saga_actors.events import Ending, HoldReason
-from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, TimePassed
+from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, Succeeded, TimePassed
 from saga_actors.journal.port import Journal, held_reason
 from saga_actors.messages import Refusal, Refused, SagaIsHeld
 from saga_actors.outcomes import SagaState
@@ -163,16 +163,32 @@ class Engine:
             self._one_report(message, posted)
 
     def _one_report(self, message: FromWorker, posted: Posted) -> None:
-        report = posted.report
-        if self.tracked(posted.saga_id) is not None:
-            if self.happen(posted.saga_id, report) is None:
+        report, saga_id = posted.report, posted.saga_id
+        key = AttemptKey(saga_id, report.phase, report.step, report.attempt, report.epoch)
+        tracked = self.tracked(saga_id)
+        if tracked is not None:
+            kept = self._kept_slot(tracked, key) if isinstance(report, Succeeded) else None
+            decided = self.happen(saga_id, report, kept)
+            if decided is None:
                 return
-        elif posted.saga_id in self._illegible:
+            if kept is not None and decided.order is not None:
+                self.slots.pass_on(key, decided.order[1].key)
+        elif saga_id in self._illegible:
             return  # the worker keeps it, until an operator has made something of the saga
         if not (isinstance(report, Failed) and report.ending is Ending.TIMED_OUT):
-            key = AttemptKey(posted.saga_id, report.phase, report.step, report.attempt, report.epoch)
             self.slots.release(key)
-        self.turn.receipts[message.worker].append((posted.serial, posted.saga_id))
+        self.turn.receipts[message.worker].append((posted.serial, saga_id))
+
+    def _kept_slot(self, tracked: Tracked, key: AttemptKey) -> KeptSlot | None:
+        """The slot in which the saga may go on at once, without a place in the queue, for it would be first there."""
+        if not self._gives_slots() or key.epoch != self.epoch:
+            return None
+        plan = tracked.decided.plan
+        served = self.team.served(plan.saga)
+        return self.slots.keep(key) if served is not None and served.plan_id == plan.plan_id else None
+
+    def _gives_slots(self) -> bool:
+        return self._drain_until is None and self.clock() >= self._commits.full_until
 
     # Sagas.
 
@@ -190,12 +206,15 @@ class Engine:
             return None
         return self.sagas.get(saga_id) if self._recovery.restore(saga_id) else None
 
-    def happen(self, saga_id: str, given: Input) -> Decided | None:
-        """Tell a tracked saga that this happened; None if its actor raised (it is restarted from the journal)."""
+    def happen(self, saga_id: str, given: Input, kept: KeptSlot | None = None) -> Decided | None:
+        """Tell a tracked saga that this happened, and where it may go on at once.
+
+        None if its actor raised; it is restarted from the journal.
+        """
         tracked = self.sagas.get(saga_id)
         assert tracked is not None
         try:
-            decided = self.sagas.happen(tracked, given)
+            decided = self.sagas.happen(tracked, given, kept)
         except SagaCrashedError as crash:
             self._restart(saga_id, crash)
             return None
@@ -278,7 +297,7 @@ class Engine:
         return out + self.clients.outgoing()
 
     def _fill_slots(self) -> None:
-        if self._drain_until is not None or self.clock() < self._commits.full_until:
+        if not self._gives_slots():
             return
         while (found := self.slots.next()) is not None:
             waiting, worker = found

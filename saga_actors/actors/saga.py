@@ -14,11 +14,11 @@ import attrs
 from thespian.actors import Actor
 
 from saga_actors.actors.protocol import Address, AttemptKey, Order
-from saga_actors.actors.slots import Waiting
+from saga_actors.actors.slots import KeptSlot, Waiting
 from saga_actors.decision import decide
 from saga_actors.events import Accepted, AttemptStarted, Event, Phase, Verdict, WorkerId
-from saga_actors.execution import Execution, fold
-from saga_actors.inputs import Input
+from saga_actors.execution import Execution, Wanted, fold
+from saga_actors.inputs import Input, SlotReserved
 from saga_actors.messages import SagaEnded, SagaIsHeld
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
@@ -43,11 +43,15 @@ class Restore:
 
 @attrs.frozen
 class Happened:
-    """This happened at `at` (POSIX seconds); `roll` in [0, 1) draws a retry's jitter."""
+    """This happened at `at` (POSIX seconds); `roll` in [0, 1) draws a retry's jitter.
+
+    `kept` is the slot of the attempt that this is about: should the saga want another such at once, it may go on there.
+    """
 
     given: Input
     at: float
     roll: float
+    kept: KeptSlot | None = None
 
 
 @attrs.frozen
@@ -134,6 +138,10 @@ class SagaActor(Actor):  # type: ignore[misc]
             assert self.execution is not None
             decision = decide(self.execution, message.given, message.at, message.roll)
             after, events = decision.execution, decision.events
+            if message.kept is not None and _fits(after.wanted, message.kept):
+                slot = SlotReserved(message.kept.worker, message.kept.epoch)
+                begun = decide(after, slot, message.at, message.roll)
+                after, events = begun.execution, events + begun.events
             reply = Decided(after, events, _order_of(after, events), refused=decision.refused)
             self.execution = after
         elif isinstance(message, Begin):
@@ -148,6 +156,14 @@ class SagaActor(Actor):  # type: ignore[misc]
         else:
             return
         self.send(sender, reply)
+
+
+def _fits(wanted: Wanted | None, kept: KeptSlot) -> bool:
+    """Whether the next attempt is of the kind that the slot is for, and may begin at once beside others."""
+    if wanted is None or wanted.due is not None or wanted.alone:
+        return False
+    back = wanted.phase is Phase.COMPENSATE
+    return (wanted.step.compensate_is_async if back else wanted.step.is_async) is kept.is_async
 
 
 def _order_of(execution: Execution, events: tuple[Event, ...]) -> tuple[WorkerId, Order] | None:

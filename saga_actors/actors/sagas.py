@@ -9,6 +9,7 @@ import attrs
 from saga_actors.actors.protocol import Address
 from saga_actors.actors.saga import Begin, Decided, Describe, Happened, Restore, SagaActor
 from saga_actors.actors.saga_system import SagaCrashedError, SagaSystem
+from saga_actors.actors.slots import KeptSlot
 from saga_actors.events import Accepted
 from saga_actors.inputs import Input
 from saga_actors.journal.port import Journal
@@ -56,9 +57,9 @@ class Sagas:
         events = [stored.event for stored in self._journal.load(saga_id)]
         return self._create(saga_id, Restore(events, self._journal.plan), len(events))
 
-    def happen(self, tracked: Tracked, given: Input) -> Decided:
-        """Tell a tracked saga that this happened; raises SagaCrashedError."""
-        decided: Decided = self._system.ask(tracked.actor, Happened(given, self._clock(), self._roll()))
+    def happen(self, tracked: Tracked, given: Input, kept: KeptSlot | None = None) -> Decided:
+        """Tell a tracked saga that this happened, and where it may go on; raises SagaCrashedError."""
+        decided: Decided = self._system.ask(tracked.actor, Happened(given, self._clock(), self._roll(), kept))
         tracked.decided = decided
         return decided
 

@@ -5,6 +5,9 @@ begun came before those that have not, so that what is begun gets done, and each
 with the last of them. No class takes more than three quarters of the slots while another waits. An attempt that must
 run alone gets a worker to itself.
 
+With nobody else waiting a class may have all slots, and if its steps take 30 s, whoever comes then would wait so long.
+So each worker has a quarter more in reserve, for compensations, reruns, and classes that have next to nothing.
+
 A class with `max_running=N` has at most N sagas in flight: one counts from when its first attempt begins until it ends
 or is held. Only that first attempt waits for a place; later steps and compensations never do, and sagas that had begun
 before a restart, or before the limit was lowered, go on.
@@ -28,6 +31,11 @@ TASKS = 1_000
 """How many async attempts one worker runs at a time."""
 
 
+def reserve(slots: int) -> int:
+    """How many more there are for those who would else wait for others' long steps."""
+    return max(1, slots // 4)
+
+
 class Waiting(NamedTuple):
     """A saga that wants a slot; `new`: no attempt of it has begun yet."""
 
@@ -39,15 +47,25 @@ class Waiting(NamedTuple):
     new: bool = False
 
 
+class KeptSlot(NamedTuple):
+    """The slot of an attempt that has just ended, for the next one of the same saga."""
+
+    worker: WorkerId
+    epoch: int
+    is_async: bool
+
+
 @attrs.define(eq=False)
 class _Room:
-    """One worker, as far as slots go. `serves` has the limit of each class; `free` is by kind, threads and tasks.
+    """One worker, as far as slots go. `serves` has the limit of each class.
 
+    What there are several of is by kind, threads and tasks; `free` is less than zero while some of `reserve` is taken.
     `kept`: it is to become empty, for an attempt that must run alone; `alone`: such an attempt runs in it.
     """
 
     worker: WorkerId
     slots: tuple[int, int]
+    reserve: tuple[int, int]
     free: list[int]
     serves: dict[str, int | None] = attrs.Factory(dict)
     running: int = 0
@@ -96,9 +114,11 @@ class Slots:
             for alone in (False, True)
             for is_async in (False, True)
         }
-        self._in_turn = [(ring, alone, is_async) for (_, alone, is_async), ring in self._rings.items()]
+        self._in_turn = [(ring, *kind) for kind, ring in self._rings.items()]
         self._queued: dict[str, Waiting] = {}
+        self._new: dict[str, int] = defaultdict(int)
         self._free = [0, 0]
+        self._next_to_nothing = [1, 1]
         self._in_use: tuple[dict[str, int], dict[str, int]] = (defaultdict(int), defaultdict(int))
         self._limits: dict[str, int] = {}
         self._begun: dict[str, str] = {}
@@ -111,7 +131,7 @@ class Slots:
         """A worker is there; it serves nothing yet."""
         if worker not in self._rooms:
             slots = (self._threads, TASKS)
-            self._rooms[worker] = _Room(worker, slots, list(slots))
+            self._rooms[worker] = _Room(worker, slots, (reserve(self._threads), reserve(TASKS)), list(slots))
             self._count_again()
 
     def serves(self, worker: WorkerId, sagas: Mapping[str, int | None]) -> None:
@@ -140,6 +160,8 @@ class Slots:
         """Something else has changed than an attempt begun or ended."""
         self._limits = {}
         self._free = [0, 0]
+        for kind in (False, True):
+            self._next_to_nothing[kind] = max(1, sum(room.slots[kind] for room in self._rooms.values()) // 8)
         for room in self._rooms.values():
             for saga, limit in room.serves.items():
                 if limit is not None and self._served(saga) is room:
@@ -163,16 +185,20 @@ class Slots:
                 return
             self.drop(saga_id)
         self._queued[saga_id] = waiting
+        self._new[saga] += waiting.new
         ring = self._rings[urgent, alone, is_async]
         queue = ring.get(saga)
         if queue is None:
             queue = ring[saga] = _Queue()
-        (queue.new if waiting.new else queue.begun).append(waiting)
+        (queue.new if waiting.new and saga_id not in self._begun else queue.begun).append(waiting)
 
     def drop(self, saga_id: str) -> None:
         """A saga waits no more (its place in the queue is skipped when it comes up)."""
         waiting = self._queued.pop(saga_id, None)
-        if waiting is not None and waiting.alone:
+        if waiting is None:
+            return
+        self._new[waiting.saga] -= waiting.new
+        if waiting.alone:
             for room in self._rooms.values():  # whoever else must run alone has one kept again
                 room.kept = False
             self._count_again()
@@ -198,9 +224,9 @@ class Slots:
 
     def next(self) -> tuple[Waiting, WorkerId] | None:
         """The saga that runs next, and the worker for it; None if nobody waits or nothing is free."""
-        for ring, alone, is_async in self._in_turn:
-            if ring and (alone or self._free[is_async] > 0):
-                found = self._next_of(ring)
+        for ring, urgent, alone, is_async in self._in_turn:
+            if ring:
+                found = self._next_of(ring, is_async, urgent or alone or self._free[is_async] > 0)
                 if found is not None:
                     return found
         return None
@@ -241,6 +267,28 @@ class Slots:
         elif room.open and not room.kept and not room.alone and room.free[kind] > 0:
             self._free[kind] += 1
 
+    def keep(self, key: AttemptKey) -> KeptSlot | None:
+        """The slot of this attempt, if it would be its saga's turn again: nobody waits but new ones of its class."""
+        held = self._held.get(key)
+        if held is None:
+            return None
+        room, waiting = held
+        waits = len(self._queued)
+        if waits and waits != self._new.get(waiting.saga, 0):
+            return None
+        if not room.open or room.kept or room.alone or waiting.saga not in room.serves:
+            return None
+        if room.free[waiting.is_async] < 0:  # the reserve is not kept
+            return None
+        return KeptSlot(room.worker, key.epoch, waiting.is_async)
+
+    def pass_on(self, key: AttemptKey, following: AttemptKey) -> None:
+        """The attempt is quiet, and the next one of its saga has its slot."""
+        room, waiting = self._held.pop(key)
+        if waiting.new:
+            waiting = waiting._replace(new=False)
+        self._held[following] = _Held(room, waiting)
+
     def holds(self, key: AttemptKey) -> bool:
         """Whether the attempt has a slot."""
         return key in self._held
@@ -252,11 +300,16 @@ class Slots:
 
     # How.
 
-    def _next_of(self, ring: _Ring) -> tuple[Waiting, WorkerId] | None:
-        """Whoever of these is first and finds room, class by class; classes of which nobody waits are forgotten."""
+    def _next_of(self, ring: _Ring, kind: bool, for_all: bool) -> tuple[Waiting, WorkerId] | None:
+        """Whoever of these is first and finds room, class by class; classes of which nobody waits are forgotten.
+
+        If only the reserve is left, which is not `for_all`, only those are looked at that may have it.
+        """
         idle: list[str] = []
         found: tuple[Waiting, WorkerId] | None = None
         for saga, queue in ring.items():
+            if not for_all and self._in_use[kind].get(saga, 0) >= self._next_to_nothing[kind]:
+                continue
             line = self._first(queue)
             if line is None:
                 if not queue.new:
@@ -266,6 +319,7 @@ class Slots:
             if room is not None:
                 found = line.popleft(), room.worker
                 del self._queued[found[0].saga_id]
+                self._new[saga] -= found[0].new
                 ring.move_to_end(saga)
                 break
         for saga in idle:
@@ -293,13 +347,16 @@ class Slots:
         if waiting.alone:
             return self._empty_room(waiting.saga)
         saga, kind = waiting.saga, waiting.is_async
+        in_use = self._in_use[kind].get(saga, 0)
+        favoured = waiting.urgent or in_use < self._next_to_nothing[kind]
         best, most, slots = None, 0, 0
         for room in self._rooms.values():
             if room.open and not room.kept and saga in room.serves:
                 slots += room.slots[kind]
-                if room.free[kind] > most and not room.alone:
-                    best, most = room, room.free[kind]
-        if best is None or waiting.urgent or self._in_use[kind].get(saga, 0) < max(1, slots * 3 // 4):
+                free = room.free[kind] + room.reserve[kind] if favoured else room.free[kind]
+                if free > most and not room.alone:
+                    best, most = room, free
+        if best is None or favoured or in_use < max(1, slots * 3 // 4):
             return best
         return None if self._another_waits(saga, kind) else best
 
@@ -321,7 +378,7 @@ class Slots:
 
     def _another_waits(self, saga: str, kind: bool) -> bool:
         """Whether another class waits for slots of this kind in the workers that are able to run this one."""
-        for ring, _, is_async in self._in_turn:
+        for ring, _, _, is_async in self._in_turn:
             if is_async is kind and len(ring) > (saga in ring):
                 for other, queue in ring.items():
                     if other != saga and self._first(queue) is not None and self._meets(other, saga):

@@ -56,6 +56,7 @@ class Team:
         self._epoch = epoch
         self._colleagues: dict[WorkerId, Colleague] = {}
         self.sources: dict[str, Source] = {}
+        self._served: dict[str, SagaPlan] = {}
 
     def join(self, worker: WorkerId, address: Address, now: float) -> list[Sent]:
         """A worker is there: ask what it holds, which also makes it refuse older epochs."""
@@ -67,6 +68,7 @@ class Team:
     def leave(self, worker: WorkerId) -> None:
         """A worker is dead."""
         self._colleagues.pop(worker, None)
+        self._served = {}
 
     @property
     def workers(self) -> set[WorkerId]:
@@ -118,6 +120,7 @@ class Team:
         if colleague is None:
             return
         colleague.plans |= message.plans
+        self._served = {}
         colleague.failures |= message.failures
         for saga in message.plans:
             colleague.failures.pop(saga, None)
@@ -129,7 +132,12 @@ class Team:
 
     def served(self, saga: str) -> SagaPlan | None:
         """The plan of a saga that some worker can run."""
-        return next((c.plans[saga] for c in self._colleagues.values() if saga in c.plans), None)
+        plan = self._served.get(saga)
+        if plan is None:
+            plan = next((c.plans[saga] for c in self._colleagues.values() if saga in c.plans), None)
+            if plan is not None:
+                self._served[saga] = plan
+        return plan
 
     def failure(self, saga: str) -> LoadFailure | None:
         """Why a saga cannot be run, as one worker has it."""

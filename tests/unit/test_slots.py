@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from saga_actors.actors.protocol import AttemptKey
 from saga_actors.actors.slots import Slots, Waiting
 from saga_actors.events import Phase, WorkerId
@@ -88,13 +90,49 @@ def test_a_class_that_has_it_all_gives_way_to_another_and_its_compensations_do_n
     for n in range(20):
         made.want(Waiting(f"o{n}", "orders"))
     assert len(give_all(made)) == 8
-    made.want(Waiting("r0", "refunds"))
+    for n in range(3):
+        made.want(Waiting(f"r{n}", "refunds"))
+    assert give_all(made) == ["r0"]  # from the reserve
     made.release(key("o0"))
-    assert give_all(made) == ["r0"]
-    made.want(Waiting("r1", "refunds"))
-    made.want(Waiting("undo", "orders", urgent=True))
+    assert give_all(made) == []  # which is given back
     made.release(key("o1"))
-    assert give_all(made) == ["undo"]
+    assert give_all(made) == ["r1"]
+    for n in range(3):
+        made.want(Waiting(f"undo{n}", "orders", urgent=True))
+    assert give_all(made) == ["undo0", "undo1"]
+    made.release(key("o2"))
+    assert give_all(made) == ["undo2"]
+
+
+def test_long_steps_of_one_class_keep_neither_another_nor_a_compensation_waiting() -> None:
+    """P11: with all slots taken there is a reserve of a quarter, of which a class gets an eighth of all slots at most."""
+    made = slots(16)
+    for n in range(100):
+        made.want(Waiting(f"o{n}", "orders"))
+    assert len(give_all(made)) == 16
+    for n in range(100):
+        made.want(Waiting(f"r{n}", "refunds"))
+    assert give_all(made) == ["r0", "r1"]
+    made.want(Waiting("undo0", "orders", urgent=True))
+    made.want(Waiting("m0", "mails"))
+    made.want(Waiting("m1", "mails"))
+    made.want(Waiting("undo1", "orders", urgent=True))
+    assert give_all(made) == ["undo0", "undo1"]
+    made.release(key("undo0"))
+    made.release(key("r0"))
+    assert set(give_all(made)) == {"r2", "m0"}
+
+
+def test_a_saga_whose_first_attempt_was_not_written_down_does_not_wait_for_itself() -> None:
+    """Its place in the class is its own, whoever stands before it in the queue."""
+    made = slots(4)
+    made.serves(ONE, {"orders": 1})
+    made.want(Waiting("o0", "orders", new=True))
+    made.want(Waiting("o1", "orders", new=True))
+    assert give_all(made) == ["o0"]
+    made.release(key("o0"))
+    made.want(Waiting("o0", "orders", new=True))
+    assert give_all(made) == ["o0"]
 
 
 def test_compensations_and_reruns_go_first() -> None:
@@ -266,4 +304,66 @@ def test_with_all_slots_taken_asking_costs_nothing_however_many_wait() -> None:
     sys.setprofile(count)
     assert made.next() is None
     sys.setprofile(None)
-    assert calls <= 4  # the call, its return, and those of `setprofile`
+    assert calls < 20
+
+
+# Keeping a slot.
+
+
+def following(saga_id: str) -> AttemptKey:
+    return AttemptKey(saga_id, Phase.EXECUTE, "b", 1, 1)
+
+
+def test_a_saga_whose_turn_it_is_anyway_keeps_its_slot() -> None:
+    """Only new ones of its class wait, and it has begun; its slot passes to its next attempt, and is counted once."""
+    made = slots(2)
+    for name in ("a", "b", "c"):
+        made.want(Waiting(name, "orders", new=True))
+    assert give_all(made) == ["a", "b"]
+    kept = made.keep(key("a"))
+    assert kept is not None
+    assert (kept.worker, kept.is_async) == (ONE, False)
+    made.pass_on(key("a"), following("a"))
+    assert (made.holds(key("a")), made.holds(following("a")), made.busy) == (False, True, 2)
+    assert give_all(made) == []
+    made.release(following("a"))
+    assert give_all(made) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Waiting("x", "refunds", new=True), Waiting("x", "orders"), Waiting("x", "orders", urgent=True)],
+    ids=["another class", "one of its class that has begun", "a compensation"],
+)
+def test_a_saga_that_others_come_before_keeps_no_slot(other: Waiting) -> None:
+    """P11: it takes its place in the queue, as without this short cut."""
+    made = slots(1)
+    made.want(Waiting("a", "orders", new=True))
+    give_all(made)
+    made.want(other)
+    assert made.keep(key("a")) is None
+    made.drop("x")
+    assert made.keep(key("a")) is not None
+
+
+def test_no_slot_is_kept_in_a_worker_that_retires_or_of_an_attempt_that_has_none() -> None:
+    """What is given up, or unknown, cannot be gone on in."""
+    made = slots(1)
+    assert made.keep(key("a")) is None
+    made.want(Waiting("a", "orders", new=True))
+    give_all(made)
+    made.retire(ONE, True)
+    assert made.keep(key("a")) is None
+
+
+def test_no_slot_is_kept_in_a_worker_of_which_the_reserve_is_in_use() -> None:
+    """P11: the reserve is for those who would else wait, and is given back."""
+    made = slots(4)
+    for n in range(4):
+        made.want(Waiting(f"s{n}", "orders", new=True))
+    give_all(made)
+    made.want(Waiting("urgent", "orders", urgent=True))
+    assert give_all(made) == ["urgent"]
+    assert made.keep(key("s0")) is None
+    made.release(key("urgent"))
+    assert made.keep(key("s0")) is not None
