@@ -96,12 +96,13 @@ def _part(entry: Entry, plans: dict[str, RawPlan]) -> Part:
         if isinstance(event, (Accepted, PlanAdopted)):
             named = event.plan_id
             _require_text(event)
-    rows = [encode_event(event) for event in entry.events]
-    seq, sums = entry.first_seq, []
-    for row in rows:
+    rows: list[Row] = []
+    sums: list[int] = []
+    for seq, event in enumerate(entry.events, entry.first_seq):
+        row = encode_event(event)
         _require_storable(row)
+        rows.append(row)
         sums.append(checksum(entry.saga_id, seq, row))
-        seq += 1
     return Part(entry, rows, sums, named, None if entry.plan is None else _raw_plan(entry.plan, plans))
 
 

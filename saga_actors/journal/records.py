@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
+import struct
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
+from zlib import crc32
 
 import attrs
 
@@ -77,14 +78,17 @@ def decode_plan(data: bytes) -> SagaPlan:
 
 
 def checksum(saga_id: str, seq: int, row: Row) -> int:
-    """CRC-32 over the whole record and its place; each part is preceded by its length (P13)."""
+    """CRC-32 over the whole record and its place; what comes before each part says how long that is (P13)."""
     kind, at, body, context = row
     name = saga_id.encode("utf-8", "surrogatepass")
-    if context is None:
-        head = f"{len(name)},{seq},{len(kind)},{float(at)!r},{len(body)},-;{kind}"
-        return zlib.crc32(b"%b%b%b" % (head.encode(), name, body))
-    head = f"{len(name)},{seq},{len(kind)},{float(at)!r},{len(body)},{len(context)};{kind}"
-    return zlib.crc32(context, zlib.crc32(b"%b%b%b" % (head.encode(), name, body)))
+    size = -1 if context is None else len(context)
+    text = kind.encode()
+    head = _HEAD(seq, at, len(name), len(text), len(body), size)
+    crc = crc32(b"%b%b%b%b" % (head, name, text, body))
+    return crc if context is None else crc32(context, crc)
+
+
+_HEAD = struct.Struct("<qdqqqq").pack
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------

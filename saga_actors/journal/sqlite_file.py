@@ -19,7 +19,7 @@ import apsw
 from saga_actors.errors import CorruptionError, JournalError, SchemaError
 
 APPLICATION_ID = 0x53414741  # "SAGA"
-VERSION = 1
+VERSION = 2
 BUSY_MILLISECONDS = 5_000
 
 PRAGMAS: dict[str, str | int] = {

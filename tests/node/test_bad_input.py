@@ -202,7 +202,7 @@ def newer_schema(path: Path) -> None:
     [
         (not_a_database, ["is no SQLite file", "expected a journal, or a new path"]),
         (another_database, ["is a database of something else", "name another file"]),
-        (newer_schema, ["has journal version 99, expected 1", "use the release that wrote it"]),
+        (newer_schema, ["has journal version 99, expected 2", "use the release that wrote it"]),
     ],
 )
 def test_a_file_that_is_not_a_journal(premises: Premises, make: Callable[[Path], None], parts: list[str]) -> None:
