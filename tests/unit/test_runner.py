@@ -145,6 +145,15 @@ def test_a_compensation_may_use_up_its_context() -> None:
     assert rig.play(rig.undo({"charge_id": "c1"})) == Succeeded(Phase.COMPENSATE, "charge", 1, 1, None)
 
 
+def test_another_definition_of_a_saga_is_heeded_at_once() -> None:
+    """What the runner remembers of a step is of the definition that it found, and of no other."""
+    rig = Rig(returning({"by": "old"}))
+    rig.play()
+    rig.definition = Rig(returning({"by": "new"})).definition
+    rig.runner.run(rig.order(attempt=2))
+    assert decode_context(rig.success().context or b"", dict) == {"by": "new"}
+
+
 # How a step fails.
 
 

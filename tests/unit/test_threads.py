@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import SimpleQueue
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from saga_actors.actors.threads import Threads
 
 PATIENCE = 10.0
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
 def call(job: Job) -> None:
@@ -31,7 +32,7 @@ def test_a_job_that_blocks_holds_up_none_behind_it(gate: threading.Event) -> Non
     done: SimpleQueue[int] = SimpleQueue()
 
     def job(number: int) -> Job:
-        return lambda: done.put(number) if number % 2 else gate.wait(PATIENCE) and None
+        return lambda: done.put(number) if number % 2 else gate.wait(PATIENCE)
 
     Threads(9, call).submit([job(number) for number in range(16)])
     assert {done.get(timeout=PATIENCE) for _ in range(8)} == set(range(1, 16, 2))
@@ -42,9 +43,9 @@ def test_a_job_that_comes_later_passes_those_that_block(gate: threading.Event) -
     done: SimpleQueue[int] = SimpleQueue()
     threads = Threads(4, call)
     for _ in range(3):
-        threads.submit([lambda: gate.wait(PATIENCE) and None])
+        threads.submit([lambda: gate.wait(PATIENCE)])
     for number in range(20):
-        threads.submit([lambda number=number: done.put(number)])
+        threads.submit([partial(done.put, number)])
         assert done.get(timeout=PATIENCE) == number
 
 
@@ -71,7 +72,7 @@ def test_every_job_is_done_once_whoever_gives_it() -> None:
 
     def give(first: int) -> None:
         for number in range(first, first + 500):
-            threads.submit([lambda number=number: counted.put(number)])
+            threads.submit([partial(counted.put, number)])
 
     givers = [threading.Thread(target=give, args=(first,)) for first in range(0, 2_000, 500)]
     for giver in givers:
@@ -88,7 +89,7 @@ def test_a_host_without_more_threads_is_made_do_with(gate: threading.Event, monk
     threads = Threads(3, call)
     threads.submit([lambda: done.put("first")])
     assert done.get(timeout=PATIENCE) == "first"
-    threads.submit([lambda: gate.wait(PATIENCE) and None])
+    threads.submit([lambda: gate.wait(PATIENCE)])
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

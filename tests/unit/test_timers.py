@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from queue import Empty, SimpleQueue
 
 import pytest
@@ -18,8 +19,12 @@ def test_timers_come_in_the_order_of_their_times() -> None:
     came: SimpleQueue[tuple[float, float]] = SimpleQueue()
     timers = Timers()
     began = time.monotonic()
+
+    def note(seconds: float) -> None:
+        came.put((seconds, time.monotonic() - began))
+
     for seconds in (FAR, 0.06, 0.02, 0.04):
-        timers.after(seconds, lambda seconds=seconds: came.put((seconds, time.monotonic() - began)))
+        timers.after(seconds, partial(note, seconds))
     seen = [came.get(timeout=PATIENCE) for _ in range(3)]
     assert [seconds for seconds, _ in seen] == [0.02, 0.04, 0.06]
     assert all(seconds <= after for seconds, after in seen)
