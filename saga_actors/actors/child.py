@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from thespian.actors import Actor, ActorExitRequest, WakeupMessage
 from saga_actors.actors.lifecycle import Ping, Pong
 from saga_actors.actors.process import is_member
 from saga_actors.actors.protocol import Address, Born
+from saga_actors.actors.transport import more_has_come, send, send_noticed
 from saga_actors.node import log_to_stderr
 from saga_actors.node_spec import NodeSpec
 
@@ -55,11 +57,16 @@ class Child(Actor):  # type: ignore[misc]
             self.woken()
         elif not isinstance(message, ActorExitRequest):
             self.take(message, sender)
+        if not more_has_come(self):
+            self.settle()
         return self.watched()
 
     def take(self, message: Any, sender: Address) -> None:
         """One message that is not a ping."""
         raise NotImplementedError
+
+    def settle(self) -> None:
+        """All messages that had come together are taken, and the process would wait now."""
 
     def woken(self) -> None:
         """A time asked for with `wake_in` has come."""
@@ -75,6 +82,14 @@ class Child(Actor):  # type: ignore[misc]
         if all(wake > at for wake in self._wakes):
             self._wakes.append(at)
             self.wakeupAfter(timedelta(seconds=seconds))
+
+    def send(self, targetAddr: Address, msg: Any) -> None:
+        """Send a message; Thespian's own way of it makes two log lines with the whole message in them."""
+        send(self, targetAddr, msg)
+
+    def send_noticed(self, address: Address, message: Any, patience: float, on_done: Callable[[bool], None]) -> None:
+        """Send, and say whether the receipt was acknowledged within `patience` seconds."""
+        send_noticed(self, address, message, patience, on_done)
 
     @staticmethod
     def born(role: str, number: int) -> Born:

@@ -28,12 +28,20 @@ from saga_actors.actors.protocol import (
     Detached,
     Heartbeat,
     Located,
+    Member,
     Serve,
     Serving,
     Source,
 )
 from saga_actors.actors.questions import Question, Questions
-from saga_actors.errors import CoordinatorClosedError, NodeError, NodeUnreachableError, SagaActorsError
+from saga_actors.actors.seal import PacketError
+from saga_actors.errors import (
+    CoordinatorClosedError,
+    NodeError,
+    NodeUnreachableError,
+    OverloadedError,
+    SagaActorsError,
+)
 from saga_actors.messages import new_id
 from saga_actors.node_folder import NodeFolder, ProcessId
 from saga_actors.node_spec import Life, NodeSpec
@@ -76,7 +84,9 @@ class Client:
         self._heard = self._beat = 0.0
         self._fingerprints: dict[str, str] = {}
         self._started: StartedNode | None = None
-        self._mailbox = Mailbox(self._on_message, self._on_undeliverable, tick=self._tick, interval=TICK)
+        self._mailbox = Mailbox(
+            self._on_message, self._on_undeliverable, supply=self._ask_what_is_due, tick=self._tick, interval=TICK
+        )
         atexit.register(self._at_exit)
 
     # Asking.
@@ -89,14 +99,14 @@ class Client:
         """Ask several things in as few messages as they fit into; a future for each."""
         questions = [self._questions.add(message, to_status) for message in messages]
         try:
-            self._begin_asking(questions)
+            self._begin_asking()
         except BaseException:
             for message in messages:
                 self.forget(message.correlation_id)
             raise
         return [question.future for question in questions]
 
-    def _begin_asking(self, questions: Sequence[Question]) -> None:
+    def _begin_asking(self) -> None:
         with self._lock:
             where, closed = self._where, self._closed
         if closed:
@@ -104,7 +114,7 @@ class Client:
         if where is None:
             self._connect()
         else:
-            self._post(questions, where)
+            self._mailbox.wake()
 
     def forget(self, correlation_id: str) -> None:
         """Nobody waits for this answer any more."""
@@ -203,7 +213,7 @@ class Client:
     def _on_message(self, message: Any, sender: Address) -> None:
         for item in message.items if isinstance(message, Bundle) else (message,):
             self._on_item(item)
-        self._ask_again()
+        self._ask_what_is_due()
 
     def _on_item(self, item: Any) -> None:
         if isinstance(item, Located):
@@ -247,7 +257,7 @@ class Client:
             self._lose(where)
         else:
             self._beat_if_due(where, now)
-            self._ask_again()
+            self._ask_what_is_due()
 
     def _beat_if_due(self, where: Located, now: float) -> None:
         if not self._leaving and now - self._beat >= HEARTBEAT:
@@ -262,14 +272,21 @@ class Client:
 
     # What goes.
 
-    def _ask_again(self) -> None:
-        due = self._questions.due()
-        if due and (where := self._where) is not None:
-            self._post(due, where)
+    def _ask_what_is_due(self) -> None:
+        """Ask it, unless something is under way already: then it goes, with what comes up until then, after that."""
+        if (where := self._where) is None:
+            return
+        for to_status, actor in _targets(where):
+            if not self._mailbox.is_busy(actor.address):
+                self._post(self._questions.due(to_status), where)
 
     def _post(self, questions: Iterable[Question], where: Located) -> None:
+        actors = dict(_targets(where))
         for to_status, bundle in self._questions.bundled(questions):
-            self._mailbox.post((where.status if to_status else where.supervisor).address, bundle)
+            try:
+                self._mailbox.post(actors[to_status].address, bundle)
+            except (PacketError, OverloadedError) as error:
+                self._questions.fail_some([question.correlation_id for question in bundle.items], error)
 
     # Finding the node. (On a thread of its own, for it may take a second to start one.)
 
@@ -339,6 +356,11 @@ class Client:
             self._heard = self._beat = now
         with contextlib.suppress(NodeUnreachableError):  # we are being closed
             self._mailbox.post(where.supervisor.address, Bundle((Heartbeat(new_id(), self._name),)))
+
+
+def _targets(where: Located) -> tuple[tuple[bool, Member], ...]:
+    """Who is asked, by whether a question is for the status actor."""
+    return (False, where.supervisor), (True, where.status)
 
 
 def _is_inside(spec: NodeSpec) -> bool:

@@ -27,8 +27,11 @@ class Commits:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._without_room: set[str] = set()
-        self.full_until = 0.0
-        """Until then (POSIX seconds) no attempt is begun, for there was no room to say so."""
+        self._full_until = 0.0
+
+    def have_room(self, now: float) -> bool:
+        """Whether attempts may be begun: not while the disk is full, nor before those are back that it has put off."""
+        return now >= self._full_until and not self._without_room
 
     def commit(self, turn: Turn) -> None:
         """Write what the sagas decided in this turn; a saga whose share is not written is withdrawn from it."""
@@ -68,7 +71,7 @@ class Commits:
     def _give_up(self, turn: Turn, full: JournalFullError) -> None:
         """Nothing was written for want of room: the sagas of this turn are folded again in a while."""
         log().error("%s: no saga is started, and those that run wait", full)
-        self.full_until = self._engine.clock() + FULL_RETRY
+        self._full_until = self._engine.clock() + FULL_RETRY
         for saga_id, share in list(turn.shares.items()):
             is_new = share.tracked.durable == 0
             self._engine.withdraw(saga_id)
@@ -80,7 +83,7 @@ class Commits:
 
     def try_for_room(self, now: float) -> None:
         """Fold those again that a full disk had put off, if it may have room now."""
-        if self._without_room and now >= self.full_until:
+        if self._without_room and now >= self._full_until:
             again, self._without_room = self._without_room, set()
             for saga_id in again:
                 if self._engine.sagas.get(saga_id) is None:

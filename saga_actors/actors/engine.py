@@ -89,14 +89,18 @@ class Engine:
 
     def handle(self, message: Any, sender: Address) -> list[tuple[Address, Any]]:
         """Take a message, or a bundle of them, through one turn; what is to be sent. Nothing, once all is done."""
+        self.take(message, sender)
+        return self.finish_turn()
+
+    def take(self, message: Any, sender: Address) -> None:
+        """Take a message, or a bundle of them, into this turn; nothing comes of it before that is finished."""
         if self.done:
-            return []
+            return
         if isinstance(message, Bundle):
             for item in message.items:
                 self._take(item, Peer(sender, bundled=True))
         else:
             self._take(message, Peer(sender))
-        return self._finish_turn()
 
     def tick(self) -> list[tuple[Address, Any]]:
         """Let time pass: timers, recovery, what is sent again, and the end of a node that nobody needs."""
@@ -113,7 +117,7 @@ class Engine:
         linger = self.limits.linger
         if linger is not None and self._drain_until is None and self.clients.alone_for(now) > linger:
             self.drain(linger)
-        return self._finish_turn()
+        return self.finish_turn()
 
     @property
     def next_tick(self) -> float:
@@ -188,7 +192,7 @@ class Engine:
         return self.slots.keep(key) if served is not None and served.plan_id == plan.plan_id else None
 
     def _gives_slots(self) -> bool:
-        return self._drain_until is None and self.clock() >= self._commits.full_until
+        return self._drain_until is None and self._commits.have_room(self.clock())
 
     # Sagas.
 
@@ -259,7 +263,7 @@ class Engine:
     def withdraw(self, saga_id: str) -> None:
         """Nothing that this saga decided in this turn has happened."""
         for key in self.turn.withdraw(saga_id):
-            self.slots.release(key)
+            self.slots.take_back(key)
         self.slots.drop(saga_id)
         self._alarms.drop(saga_id)
         self.sagas.end(saga_id)
@@ -286,7 +290,10 @@ class Engine:
 
     # The turn: give out slots, commit, release.
 
-    def _finish_turn(self) -> list[tuple[Address, Any]]:
+    def finish_turn(self) -> list[tuple[Address, Any]]:
+        """Give out slots, write what was decided in one commit, and say what is to be sent now."""
+        if self.done:
+            return []
         self._fill_slots()
         self._commits.commit(self.turn)
         self._release()

@@ -43,7 +43,9 @@ class Mailbox:
 
     The callbacks run on the mailbox's own thread, must not block, and may raise (it is logged). A message that is not
     acknowledged within `patience` seconds of being posted, or whose receiver is gone, goes to `on_undeliverable`; it
-    may still have arrived. Lives until `close()`. After a fork the child's copy is dead, and the parent's goes on.
+    may still have arrived. `supply` may post more: it is called after `wake()`, and whenever an address has become free
+    (see `is_busy`), so that what comes up meanwhile can go into one message. Lives until `close()`. After a fork the
+    child's copy is dead, and the parent's goes on.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Mailbox:
         on_message: Callable[[Any, ActorAddress], None],
         on_undeliverable: Callable[[ActorAddress, Any], None],
         *,
+        supply: Callable[[], None] = lambda: None,
         tick: Callable[[], None] = lambda: None,
         interval: float = 1.0,
         patience: float = 10.0,
     ) -> None:
         self._on_message = on_message
         self._on_undeliverable = on_undeliverable
+        self._supply = supply
         self._tick = tick
         self._interval = interval
         self._patience = patience
@@ -64,6 +68,8 @@ class Mailbox:
         self._waiting: dict[int, deque[_Letter]] = {}
         self._in_flight: dict[int, _Letter] = {}
         self._is_sending = False
+        self._is_supplied = True
+        self._is_woken = False  # and has not looked yet
         self._next_tick = time.monotonic() + interval
         self._close_by: float | None = None
         self._has_ended = False
@@ -105,7 +111,22 @@ class Mailbox:
                 raise OverloadedError(f"{MAX_WAITING} messages wait to be sent; the node takes none")
             self._unsettled += 1
             self._posted.append(letter)
-            self._wake()
+            if threading.current_thread() is not self._thread:  # which sends before it waits again
+                self._wake()
+
+    def wake(self) -> None:
+        """Have `supply` called soon, from any thread."""
+        if not self.alive:
+            raise NodeUnreachableError("this mailbox is closed, or was made before a fork; make a new one")
+        with self._lock:
+            self._is_supplied = False
+            if not self._has_ended:
+                self._wake()
+
+    def is_busy(self, address: ActorAddress) -> bool:
+        """Whether a message to this address is under way, or waits; for the mailbox's own thread."""
+        port = port_of(address)
+        return port in self._in_flight or port in self._waiting or any(letter.port == port for letter in self._posted)
 
     def close(self) -> None:
         """Send what was posted, for up to a second, and end the thread; idempotent, from any thread."""
@@ -125,6 +146,9 @@ class Mailbox:
         self._wake_out.close()
 
     def _wake(self) -> None:
+        if self._is_woken:
+            return
+        self._is_woken = True
         with contextlib.suppress(BlockingIOError):  # full: it has been woken often enough
             self._wake_out.send(b"x")
 
@@ -132,6 +156,7 @@ class Mailbox:
         try:
             while not self._is_finished():
                 self._tick_if_due()
+                self._fetch()
                 self._send()
                 self._receive()
         except Exception:
@@ -150,6 +175,11 @@ class Mailbox:
             self._next_tick = time.monotonic() + self._interval
             _guarded(self._tick)
 
+    def _fetch(self) -> None:
+        if not self._is_supplied:
+            self._is_supplied = True
+            _guarded(self._supply)
+
     def _receive(self) -> None:
         received = self._transport.receive(self._pause())
         if received is None:
@@ -158,6 +188,7 @@ class Mailbox:
         if isinstance(message, WatchMessage):
             with contextlib.suppress(BlockingIOError):
                 self._wake_in.recv(65536)
+            self._is_woken = False  # what is posted from here on is seen by the loop, or wakes it again
         else:
             _guarded(self._on_message, message, sender)
 
@@ -171,7 +202,6 @@ class Mailbox:
             return
         self._is_sending = True
         try:
-            self._sort()
             while (port := self._next_port()) is not None:
                 self._transmit(port)
         finally:
@@ -183,6 +213,7 @@ class Mailbox:
             self._waiting.setdefault(letter.port, deque()).append(letter)
 
     def _next_port(self) -> int | None:
+        self._sort()
         if len(self._in_flight) >= MAX_IN_FLIGHT:
             return None
         return next((port for port in self._waiting if port not in self._in_flight), None)
@@ -201,6 +232,8 @@ class Mailbox:
 
     def _sent(self, port: int, is_acknowledged: bool) -> None:
         self._settle(self._in_flight.pop(port), is_acknowledged)
+        if self._close_by is None:
+            _guarded(self._supply)
         self._send()
         if self._close_by is not None:
             self._wake()  # it may have been the last

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import heapq
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +29,7 @@ BUNDLE_BYTES = 256_000
 
 @attrs.define(eq=False)
 class Question:
-    """Something asked; `due` is when it is asked again (monotonic seconds).
+    """Something asked; `due` is when it is asked again (monotonic seconds), `turn` its place among others.
 
     One that starts a saga was `sent` whole; after that it goes without its context, unless that is asked for.
     """
@@ -36,6 +38,7 @@ class Question:
     to_status: bool
     future: Future[Any]
     due: float = 0.0
+    turn: int = 0
     sent: bool = False
 
     @property
@@ -49,6 +52,10 @@ class Question:
         return self.message
 
 
+_Entry = tuple[float, int, Question]
+"""When a question is due, and the turn that it had then."""
+
+
 class Questions:
     """All that one client waits for, by correlation id; for any thread."""
 
@@ -56,16 +63,23 @@ class Questions:
         self._clock = clock
         self._lock = threading.Lock()
         self._open: dict[str, Question] = {}
+        self._times: dict[bool, list[_Entry]] = {False: [], True: []}  # heaps, by whom they are for
+        self._numbers = itertools.count()
 
     def __bool__(self) -> bool:
         return bool(self._open)
 
     def add(self, message: Any, to_status: bool) -> Question:
         """A new question; it is due at once."""
-        question = Question(message, to_status, Future(), self._clock())
+        question = Question(message, to_status, Future())
         with self._lock:
             self._open[message.correlation_id] = question
+            self._set_due(question, self._clock())
         return question
+
+    def _set_due(self, question: Question, due: float) -> None:
+        question.due, question.turn = due, next(self._numbers)
+        heapq.heappush(self._times[question.to_status], (due, question.turn, question))
 
     def drop(self, correlation_id: str) -> None:
         """Nobody waits for this answer any more."""
@@ -84,32 +98,50 @@ class Questions:
 
     def _is_put_off(self, question: Question, item: Any) -> bool:
         if isinstance(item, SagasStarted) and any(code == Refusal.UNKNOWN_SAGA for code, _ in item.refused.values()):
-            question.due, question.sent = self._clock(), False
-            return True
+            return self._ask_whole(question, self._clock())
         if not isinstance(item, Refused):
             return False
         if item.code == Refusal.DRAINING:
-            question.due, question.sent = self._clock() + DRAINING_PAUSE, False
-            return True
+            return self._ask_whole(question, self._clock() + DRAINING_PAUSE)
         if item.code == Refusal.UNKNOWN_SAGA and isinstance(question.message, RunSaga | StartSaga):
-            question.due, question.sent = self._clock(), False
-            return True
+            return self._ask_whole(question, self._clock())
         return False
+
+    def _ask_whole(self, question: Question, due: float) -> bool:
+        question.sent = False
+        self._set_due(question, due)
+        return True
 
     def fail(self, error: Exception) -> None:
         """Whoever waits is told this, each in an exception of its own."""
+        self.fail_some(list(self._open), error)
+
+    def fail_some(self, correlation_ids: Iterable[str], error: Exception) -> None:
+        """Those who wait for these answers are told this, each in an exception of its own."""
         with self._lock:
-            questions = list(self._open.values())
-            self._open.clear()
+            found = [self._open.pop(correlation_id, None) for correlation_id in correlation_ids]
+        questions = [question for question in found if question is not None]
         for question in questions:
             with contextlib.suppress(InvalidStateError):
                 question.future.set_exception(copy.copy(error))
 
-    def due(self) -> list[Question]:
-        """What is to be asked again now."""
+    def due(self, to_status: bool) -> list[Question]:
+        """What is to be asked now, however often this is called; it costs nothing when there is nothing."""
         now = self._clock()
         with self._lock:
-            return [question for question in self._open.values() if question.due <= now]
+            times, due = self._times[to_status], []
+            while times and times[0][0] <= now:
+                entry = heapq.heappop(times)
+                if self._counts(entry):
+                    due.append(entry)
+            for entry in due:
+                heapq.heappush(times, entry)
+        return [question for _, _, question in due]
+
+    def _counts(self, entry: _Entry) -> bool:
+        """Only the last one of a question does."""
+        _, turn, question = entry
+        return question.turn == turn and self._open.get(question.message.correlation_id) is question
 
     def all(self) -> list[Question]:
         """Everything that is open."""
@@ -131,7 +163,9 @@ class Questions:
                     items, size = [], 0
                 items.append(wording)
                 size += length
-                question.sent, question.due = True, self._clock() + ASK_AGAIN
+                question.sent = True
+                with self._lock:
+                    self._set_due(question, self._clock() + ASK_AGAIN)
             if items:
                 yield to_status, Bundle(tuple(items))
 

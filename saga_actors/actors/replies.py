@@ -40,9 +40,9 @@ class _Pile:
     size: int = 0
 
     def add(self, answer: Any, bundled: bool) -> bool:
-        """Put an answer on the pile, if there is room."""
+        """Put an answer on the pile, if there is room; there is for one, however big."""
         size = size_of(answer)
-        if self.size + size > MOST_UNREAD * BUNDLE_BYTES:
+        if self.owed and self.size + size > MOST_UNREAD * BUNDLE_BYTES:
             return False
         self.owed.append((answer, bundled))
         self.size += size

@@ -19,6 +19,10 @@ CRASHES, CRASH_PERIOD = 3, 5.0
 """A saga actor that raises more often than this in so many seconds has its saga held (OTP's intensity and period)."""
 
 
+MOST_PLANS = 1_000
+"""So many plans are kept in memory once they were read."""
+
+
 @attrs.define
 class Tracked:
     """A saga with an actor. `durable` counts the events in the journal; `decided` is how it stands after this turn.
@@ -41,6 +45,7 @@ class Sagas:
         self._roll = roll
         self._system = SagaSystem(SagaActor)
         self._tracked: dict[str, Tracked] = {}
+        self._plans: dict[str, SagaPlan] = {}
         self._crashes: dict[str, list[float]] = {}
 
     def get(self, saga_id: str) -> Tracked | None:
@@ -55,7 +60,17 @@ class Sagas:
         """A new actor for a saga that the journal has; raises CorruptionError, UnknownSagaError, SagaCrashedError."""
         self.end(saga_id)
         events = [stored.event for stored in self._journal.load(saga_id)]
-        return self._create(saga_id, Restore(events, self._journal.plan), len(events))
+        return self._create(saga_id, Restore(events, self._plan), len(events))
+
+    def _plan(self, plan_id: str) -> SagaPlan:
+        """The plan of this id, one for all sagas that run on it; an id is a digest, so it stands for no other."""
+        plan = self._plans.get(plan_id)
+        if plan is None:
+            plan = self._journal.plan(plan_id)
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            self._plans[plan_id] = plan
+        return plan
 
     def happen(self, tracked: Tracked, given: Input, kept: KeptSlot | None = None) -> Decided:
         """Tell a tracked saga that this happened, and where it may go on; raises SagaCrashedError."""

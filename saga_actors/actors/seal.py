@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import pickle
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ DIGEST_BYTES = 32
 MAX_PACKET = 64 * 1024 * 1024
 """The longest packet that is sent or received, digest included; in bytes."""
 MAX_HEADER = 20
+_READS_AT_ONCE = 16  # of one connection, before the others have their turn
+_MOST_AT_ONCE = 1_024_000  # bytes of one read
 
 
 class SealError(pickle.UnpicklingError):
@@ -64,6 +67,22 @@ class PacketBuffer:
             self._read_header()
         if self._size is not None and len(self._bytes) > self._size:
             raise PacketError("more bytes than were announced")
+
+    def read_from(self, connection: socket.socket) -> bool | None:
+        """Read on, as far as it is there: whether the packet is whole, or None if the other side has hung up."""
+        for _ in range(_READS_AT_ONCE):
+            try:
+                data = connection.recv(min(_MOST_AT_ONCE, self.remainingAmount()))
+            except BlockingIOError:
+                return False
+            except OSError:
+                return None
+            if not data:
+                return None
+            self.addMore(data)
+            if self.isDone():
+                return True
+        return False
 
     def _read_header(self) -> None:
         header, mark, _ = self._bytes[: MAX_HEADER + 1].partition(b">")

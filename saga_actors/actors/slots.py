@@ -203,6 +203,13 @@ class Slots:
                 room.kept = False
             self._count_again()
 
+    def take_back(self, key: AttemptKey) -> None:
+        """The attempt has not begun after all."""
+        held = self._held.get(key)
+        self.release(key)
+        if held is not None and held.waiting.new:
+            self._end(held.waiting.saga_id)
+
     def begun(self, saga_id: str, saga: str) -> None:
         """An attempt of this saga has begun: it is in flight, and counts towards its class's limit."""
         if saga_id not in self._begun:
@@ -216,6 +223,9 @@ class Slots:
     def end(self, saga_id: str) -> None:
         """The saga has ended, or is held: it waits no more, and is not in flight."""
         self.drop(saga_id)
+        self._end(saga_id)
+
+    def _end(self, saga_id: str) -> None:
         saga = self._begun.pop(saga_id, None)
         if saga is not None:
             self._in_flight[saga] -= 1

@@ -13,6 +13,7 @@ from saga_actors.actors.child import Child
 from saga_actors.actors.clients import BUNDLE_BYTES, size_of
 from saga_actors.actors.inquiry import Answer, Inquiry
 from saga_actors.actors.protocol import Address, Birth, Bundle, NowServed
+from saga_actors.actors.replies import Replies
 from saga_actors.errors import JournalError
 from saga_actors.journal import open_reader
 from saga_actors.messages import GetHistory, GetStatus, ListSagas, Refusal, Refused
@@ -52,6 +53,7 @@ class StatusActor(Child):
         self._served: frozenset[str] = frozenset()
         self._asked: deque[Asked] = deque()
         self._waiting = 0
+        self._replies = Replies(self.send_noticed)
 
     def take(self, message: Any, sender: Address) -> None:
         """A question, several of them, or word from the root or the supervisor."""
@@ -99,10 +101,10 @@ class StatusActor(Child):
     def _send_answers(self, asked: Asked) -> None:
         answers, asked.answers, asked.size = asked.answers, [], 0
         if asked.bundled and answers:
-            self.send(asked.sender, Bundle(tuple(answers)))
+            self._replies.post(asked.sender, Bundle(tuple(answers)))
         else:
             for answer in answers:
-                self.send(asked.sender, answer)
+                self._replies.post(asked.sender, answer)
 
     def _answer(self, question: Any) -> Answer:
         correlation_id = str(getattr(question, "correlation_id", ""))

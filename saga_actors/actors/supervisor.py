@@ -12,10 +12,14 @@ from saga_actors.actors.child import Child
 from saga_actors.actors.engine import Engine
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.limits import Limits
-from saga_actors.actors.protocol import Address, Birth, CannotServe, Neighbours
+from saga_actors.actors.protocol import Address, Birth, Bundle, CannotServe, Neighbours
+from saga_actors.actors.replies import Replies
 from saga_actors.errors import EpochError, JournalError
 from saga_actors.journal import open_journal, open_reader
 from saga_actors.node_spec import NodeSpec
+
+LONGEST_TURN = 0.02
+"""Seconds after which a turn takes no further message, though more have come."""
 
 
 class SagaSupervisor(Child):
@@ -24,17 +28,29 @@ class SagaSupervisor(Child):
     def __init__(self) -> None:
         super().__init__()
         self._engine: Engine | None = None
+        self._replies = Replies(self.send_noticed)
+        self._begun_at = 0.0
 
     def take(self, message: Any, sender: Address) -> None:
         """A message for the engine."""
         if isinstance(message, Birth):
             self._be_born(message, sender)
         elif self._engine is not None:
-            self._carry(self._engine.handle(message, sender))
+            self._begun_at = self._begun_at or time.monotonic()
+            self._engine.take(message, sender)
+            if time.monotonic() - self._begun_at > LONGEST_TURN:
+                self.settle()
+
+    def settle(self) -> None:
+        """Everything that had come is taken: one commit for all of it."""
+        if self._engine is not None and self._begun_at:
+            self._begun_at = 0.0
+            self._carry(self._engine.finish_turn())
 
     def woken(self) -> None:
-        """Let the engine's time pass."""
+        """Let the engine's time pass; that finishes a turn, too."""
         if self._engine is not None:
+            self._begun_at = 0.0
             self._carry(self._engine.tick())
 
     def _carry(self, outgoing: list[tuple[Address, Any]]) -> None:
@@ -43,7 +59,10 @@ class SagaSupervisor(Child):
             self._engine.journal.close()
         self.wake_in(self._engine.next_tick)
         for address, message in outgoing:
-            self.send(address, message)
+            if isinstance(message, Bundle) or hasattr(message, "correlation_id"):
+                self._replies.post(address, message)
+            else:
+                self.send(address, message)
 
     def _be_born(self, birth: Birth, root: Address) -> None:
         """Begin, once; told again, only say so again."""

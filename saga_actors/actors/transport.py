@@ -1,4 +1,4 @@
-"""Thespian's TCP transport, on loopback only and signed; the one module that touches Thespian's internals.
+"""Thespian's TCP transport, on loopback only and signed; it and `exchange` touch Thespian's internals.
 
 The application may run a Thespian system of its own in this process, so nothing of Thespian is patched: a private
 second copy of its transport module is made, and only that copy's globals are set. It stands and falls with one version.
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
@@ -23,11 +23,11 @@ from thespian.actors import Actor, ActorAddress, ActorSystem
 from thespian.system.messages.admin import QueryAck, QueryExists
 from thespian.system.multiprocCommon import MAX_ADMIN_STARTUP_DELAY, MultiProcAdmin, multiprocessCommon, startAdmin
 from thespian.system.systemBase import ExternalOpsToActors
-from thespian.system.timing import ExpirationTimer
-from thespian.system.transport import ReceiveEnvelope, SendStatus, TransmitIntent
+from thespian.system.transport import ReceiveEnvelope, SendStatus
 from thespian.system.utilis import thesplog
 
 from saga_actors.actors import loopback, process, seal
+from saga_actors.actors.exchange import RETRY, Envelope, Exchange, Intent, OnDone, noticed, unnamed
 from saga_actors.errors import DefinitionError, NodeError, NodeUnreachableError, TransportError
 from saga_actors.source import source_of
 
@@ -36,12 +36,9 @@ _ORIGINAL = "thespian.system.transport.TCPTransport"
 _COPY = "saga_actors.actors._sealed_tcp"
 _ADDRESSES = "thespian.system.transport.IPBase"
 _MENTIONS_OF_ADDRESSES = 4
-_RETRY_SECONDS = 0.2
-_PULSE_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
 _NOT_FOR_CALLERS = {"Admin Port", "Admin Routing", "Convention Address.IPv4", "Outbound Only", "Process Startup Method"}
 
-_OnDone = Callable[[bool], None]
 _logger = logging.getLogger("saga_actors.transport")
 
 
@@ -73,23 +70,12 @@ def _log(text: str, *args: object, level: int = logging.INFO, **_: object) -> No
         _logger.debug("%s %s", text, shown)
 
 
-@contextlib.contextmanager
-def _exclusively(transport: Any) -> Iterator[None]:
-    """Thespian's lock of the same purpose, given back after an exception too: else the process would spin for ever."""
-    while not transport._exclusively_processing():
-        time.sleep(0.000001)
-    try:
-        yield
-    finally:
-        transport._not_processing()
-
-
 _check_version()
 _tcp = _copy_of_transport()
 _tcp.serializer = seal
 _tcp.ReceiveBuffer = seal.PacketBuffer
 _tcp.thesplog = _log
-_tcp.exclusive_processing = _exclusively
+_tcp.ReceiveEnvelope = Envelope
 _Copied: Any = _tcp.TCPTransport
 
 
@@ -112,10 +98,10 @@ def port_of(address: ActorAddress) -> int:
     return details.port
 
 
-class SealedTransport(_Copied):  # type: ignore[misc]
-    """The copy's transport, mended where it would hang, leak or tell."""
+class SealedTransport(Exchange, _Copied):  # type: ignore[misc]
+    """The copy's transport, mended where it would hang, leak, tell or dawdle."""
 
-    run_time: Any
+    Persistent = _tcp.TCPIncomingPersistent
 
     def __init__(self, kind: object, *args: object) -> None:
         self._is_closed = False
@@ -136,27 +122,16 @@ class SealedTransport(_Copied):  # type: ignore[misc]
         return memoryview(_tcp.toSendBuffer((self.myAddress, message), seal.dumps))  # sent in parts without copying
 
     def scheduleTransmit(self, addressManager: Any, transmitIntent: Any, has_exclusive_flag: bool = False) -> None:
-        target = transmitIntent.targetAddr
-        transmitIntent.identify = lambda: f"a message to {target}"  # goes into logs, and is built for each one sent
+        transmitIntent.identify = unnamed  # goes into logs, and is built for each one sent
         if self._is_closed:
             transmitIntent.tx_done(SendStatus.Failed)
         else:
             super().scheduleTransmit(addressManager, transmitIntent, has_exclusive_flag)
 
-    def _update_runtime(self, max_runtime: Any) -> None:
-        super()._update_runtime(max_runtime)
-        pulse = ExpirationTimer(_PULSE_SECONDS)  # a retry due this very moment is left out of Thespian's next wait
-        self.run_time = pulse if pulse < self.run_time else self.run_time
-
     def interrupt_wait(self, *args: Any, **kwargs: Any) -> None:
         if not self._is_closed:
             with contextlib.suppress(OSError):  # it may run in a signal handler
                 super().interrupt_wait(*args, **kwargs)
-
-    def _scheduleTransmitActual(self, intent: Any, has_exclusive_flag: bool = False) -> None:
-        super()._scheduleTransmitActual(intent, has_exclusive_flag)
-        if any(not status for _, status in self._finished_intents):
-            self.interrupt_wait()  # it failed at once, which Thespian would tell when something else happens
 
     def childResetFileNumList(self) -> list[int]:
         return []  # a forked child has closed them by then, and may have used their numbers again
@@ -171,7 +146,7 @@ class SealedTransport(_Copied):  # type: ignore[misc]
 
     def _next_XMIT_2(self, intent: Any) -> bool:
         """Send; a dead peer's port can be dealt to the very socket that calls it, which then talks to itself."""
-        connection = getattr(intent, "socket", None)
+        connection = intent.socket if intent.is_new_connection else None
         if connection and connection.getsockname() == intent.targetAddr.addressDetails.sockname:
             return bool(self._finishIntent(intent, SendStatus.DeadTarget))
         return bool(super()._next_XMIT_2(intent))
@@ -219,20 +194,22 @@ def _role(endpoint: Any) -> str:
     return named_by_thespian.removeprefix("Actor_").rpartition("__")[0].rpartition(".")[2]
 
 
-def _noticed(address: ActorAddress, message: object, patience: float, on_done: _OnDone) -> TransmitIntent:
-    return TransmitIntent(
-        address,
-        message,
-        onSuccess=lambda *_: on_done(True),
-        onError=lambda *_: on_done(False),
-        maxPeriod=timedelta(seconds=max(patience, 0.001)),  # none at all would be Thespian's 5 minutes
-        retryPeriod=timedelta(seconds=_RETRY_SECONDS),  # a peer that died is found out by calling it again
-    )
+def send(actor: Actor, address: ActorAddress, message: object) -> None:
+    """Have an actor send; without Thespian's governor, which stops one for 0.1 s that sends 4,480 in a second."""
+    manager = actor._myRef
+    manager._send_intent_to_transport(Intent(address, message, onError=manager.actor_send_fail, retryPeriod=RETRY))
 
 
-def send_noticed(actor: Actor, address: ActorAddress, message: object, patience: float, on_done: _OnDone) -> None:
+def more_has_come(actor: Actor) -> bool:
+    """Whether the actor will be given another message at once; only those of this package are sure to reach it."""
+    transport = getattr(getattr(actor, "_myRef", None), "transport", None)
+    waiting: list[Any] = getattr(transport, "_incomingEnvelopes", [])
+    return bool(waiting) and type(waiting[-1].message).__module__.startswith("saga_actors.")
+
+
+def send_noticed(actor: Actor, address: ActorAddress, message: object, patience: float, on_done: OnDone) -> None:
     """Have an actor send, and say whether the receipt was acknowledged within `patience` seconds."""
-    actor._myRef._send_intent(_noticed(address, message, patience, on_done))
+    actor._myRef._send_intent_to_transport(noticed(address, message, patience, on_done))
 
 
 class ClientTransport(SealedTransport):
@@ -245,10 +222,10 @@ class ClientTransport(SealedTransport):
         return True  # the mailbox has a limit of its own; with Thespian's, 20 silent peers would stop all sending
 
     def transmit(
-        self, address: ActorAddress, message: object, packet: memoryview, patience: float, on_done: _OnDone
+        self, address: ActorAddress, message: object, packet: memoryview, patience: float, on_done: OnDone
     ) -> None:
         """Send a message as its packet, and say whether its receipt was acknowledged within `patience` seconds."""
-        intent = _noticed(address, message, patience, on_done)
+        intent = noticed(address, message, patience, on_done)
         intent.packet = packet
         self.scheduleTransmit(None, intent)
 

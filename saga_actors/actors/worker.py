@@ -24,6 +24,7 @@ from saga_actors.actors.protocol import (
     ToWorker,
 )
 from saga_actors.actors.runner import Runner
+from saga_actors.actors.slots import reserve
 from saga_actors.actors.threads import log
 from saga_actors.events import WorkerId
 from saga_actors.node_spec import NodeSpec
@@ -107,7 +108,7 @@ class StepWorker(Child):
             self._runner = Runner(
                 worker,
                 wake=self._wake,
-                threads=spec.threads,
+                threads=spec.threads + reserve(spec.threads),
                 grace=spec.grace,
                 limit=spec.context_limit,
                 find=self._loader.find,

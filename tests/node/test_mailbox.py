@@ -77,6 +77,40 @@ def test_messages_to_one_address_arrive_in_order(bare_system: BareSystem, box: B
     assert [box.heard.get(timeout=10) for _ in range(500)] == list(range(500))
 
 
+def test_what_comes_up_while_a_message_is_under_way_is_asked_for_when_it_has_arrived(
+    bare_system: BareSystem, make_box: Callable[..., Box]
+) -> None:
+    """So that many small messages become few: `supply` is called by `wake`, and when the address is free again."""
+    echo = address_of(bare_system.echo)
+    wanted: queue.SimpleQueue[int] = queue.SimpleQueue()
+    busy: list[bool] = []
+
+    def supply() -> None:
+        busy.append(box.mailbox.is_busy(echo))
+        if not busy[-1] and not wanted.empty():
+            box.mailbox.post(echo, [wanted.get() for _ in range(wanted.qsize())][-1])
+
+    box = make_box(supply=supply, interval=60.0)
+    peer = bare_system.member("Echo")
+    os.kill(peer.pid, signal.SIGSTOP)
+    try:
+        for number in range(10):
+            wanted.put(number)
+            box.mailbox.wake()
+            eventually(lambda number=number: len(busy) > number)
+    finally:
+        os.kill(peer.pid, signal.SIGCONT)
+    assert [box.heard.get(timeout=10), box.heard.get(timeout=10)] == [0, 9]
+    assert busy[:10] == [False] + [True] * 9
+
+
+def test_a_closed_mailbox_is_not_woken(box: Box) -> None:
+    """Whoever would ask by it is told at once."""
+    box.mailbox.close()
+    with pytest.raises(NodeUnreachableError):
+        box.mailbox.wake()
+
+
 def test_threads_that_share_a_mailbox_get_only_their_own_answers(bare_system: BareSystem) -> None:
     """8 threads, 100 asks each, one mailbox (trap 4)."""
     waiting: dict[int, queue.SimpleQueue[Any]] = {thread: queue.SimpleQueue() for thread in range(8)}

@@ -21,8 +21,10 @@ import psutil
 import pytest
 from conftest import HERE, BareSystem, eventually, started_bare
 from thespian.actors import Actor, ActorSystem
+from thespian.system.transport import TransmitIntent
 
 from saga_actors.actors import seal, transport
+from saga_actors.actors.exchange import Envelope, Intent
 from saga_actors.actors.mailbox import Mailbox
 from saga_actors.actors.transport import SealedActorSystem, address_of, port_of
 from saga_actors.errors import DefinitionError, NodeError, NodeUnreachableError, TransportError
@@ -344,13 +346,14 @@ def test_a_family_without_a_watchdog_registers_and_is_not_tied(tmp_path: Path) -
 
 
 def test_what_is_logged_about_a_message_is_not_the_message() -> None:
-    """Thespian's log gets no contents, whatever goes wrong with them (trap 20)."""
-    intent = transport.TransmitIntent(address_of(1), {"card": "4111"})
+    """Thespian's log gets no contents, whatever goes wrong with them (trap 20); nor is each message put into words."""
+    intent = TransmitIntent(address_of(1), {"card": "4111"})
     with_closed = transport.ClientTransport()
     with_closed.close()
     with_closed.scheduleTransmit(None, intent)
     assert "4111" not in str(intent)
     assert intent.result == transport.SendStatus.Failed
+    assert "4111" not in str(Envelope(address_of(1), "4111")) + str(Intent(address_of(1), "4111"))
 
 
 def test_acknowledgements_are_signed_with_the_key(silent_mailbox: Mailbox) -> None:

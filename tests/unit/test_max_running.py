@@ -10,7 +10,8 @@ from engine_rig import OTHER, Rig, Worker, fail_at, hang, start, succeed
 
 from saga_actors import DefinitionError, Saga, step
 from saga_actors.actors.protocol import Joined, Left
-from saga_actors.events import AttemptStarted, WorkerId
+from saga_actors.errors import JournalFullError
+from saga_actors.events import AttemptStarted, HoldReason, WorkerId
 from saga_actors.journal.records import decode_plan, encode_plan
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import OnUnknown, SagaPlan, StepPlan
@@ -182,6 +183,39 @@ def test_a_held_saga_makes_room() -> None:
     rig.send(Left(WorkerId(1, 101, 1.0)))
     assert rig.journal.find("a").state is SagaState.HELD
     assert begun(rig) == {"b"}
+
+
+def test_a_saga_that_cannot_be_read_any_more_makes_room() -> None:
+    """P13: it is held, whatever it was doing, and the others go on."""
+    rig = limited()
+    begin(rig, "a", "b", "c")
+    rig.engine.hold("a", HoldReason.CORRUPT, "its checksum does not match")
+    rig.tick()
+    assert begun(rig) == {"b", "c"}
+
+
+def test_the_limit_holds_when_a_full_disk_undoes_an_end_and_the_beginning_that_came_of_it() -> None:
+    """P12: who was to follow waits again for a place, and nobody takes it before the first is back."""
+    rig = limited()
+    begin(rig, "a", "b", "c", "d")
+    finish(rig)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rig.journal, "append", no_room)
+        finish(rig)
+    assert begun(rig) == {"a", "b"}
+    rig.now += 2.0
+    begin(rig, "e")
+    assert begun(rig) == {"a", "b"}
+    rig.tick()
+    assert begun(rig) == {"a", "b"}
+    worker = the_worker(rig)
+    rig.send(worker.say(tuple(worker.reports.values())), worker.address)
+    assert len(begun(rig)) == 2
+    assert not begun(rig) & {"a", "b"}
+
+
+def no_room(*_: object) -> None:
+    raise JournalFullError("the disk is full")
 
 
 def test_the_limit_in_force_is_the_one_that_is_served_now() -> None:

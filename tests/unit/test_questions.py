@@ -42,7 +42,8 @@ def start(size: int = 2, saga_id: str = "one") -> StartSaga:
 
 
 def sent(questions: Questions) -> list[tuple[bool, list[Any]]]:
-    return [(to_status, list(bundle.items)) for to_status, bundle in questions.bundled(questions.due())]
+    due = [*questions.due(to_status=False), *questions.due(to_status=True)]
+    return [(to_status, list(bundle.items)) for to_status, bundle in questions.bundled(due)]
 
 
 def test_a_question_is_asked_again_until_it_is_answered(questions: Questions, clock: Clock) -> None:
@@ -136,3 +137,41 @@ def test_an_answer_to_nobody_is_dropped(questions: Questions) -> None:
     questions.answer(SagaStarted(new_id(), "one"))
     questions.answer(object())
     assert not questions
+
+
+def test_looking_for_what_is_due_does_not_go_through_all_that_is_open(questions: Questions, clock: Clock) -> None:
+    """Each answer that comes is followed by such a look; 10,000 open questions shall not make it slow."""
+    messages = [AwaitSaga(new_id(), f"saga-{number}") for number in range(10_000)]
+    for message in messages:
+        questions.add(message, to_status=False)
+    assert sum(len(items) for _, items in sent(questions)) == 10_000
+    looks = LookedAt()
+    questions._open = looks  # type: ignore[assignment]
+    assert questions.due(to_status=False) == []
+    assert looks.count == 0
+
+
+class LookedAt(dict[str, Any]):
+    """Counts what is looked up in it."""
+
+    count = 0
+
+    def get(self, *args: Any) -> Any:
+        self.count += 1
+        return super().get(*args)
+
+    def values(self) -> Any:
+        self.count += 1
+        return super().values()
+
+
+def test_what_was_answered_is_not_remembered(questions: Questions, clock: Clock) -> None:
+    """However long a client lives, it holds no more than what it has asked of late."""
+    for number in range(100):
+        message = AwaitSaga(new_id(), f"saga-{number}")
+        questions.add(message, to_status=False)
+        sent(questions)
+        questions.answer(SagaEnded(message.correlation_id, "one", "shop:Order", Completed(b"{}", saga_id="one")))
+    clock.now += ASK_AGAIN
+    assert sent(questions) == []
+    assert questions._times == {False: [], True: []}

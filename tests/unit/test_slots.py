@@ -105,7 +105,7 @@ def test_a_class_that_has_it_all_gives_way_to_another_and_its_compensations_do_n
 
 
 def test_long_steps_of_one_class_keep_neither_another_nor_a_compensation_waiting() -> None:
-    """P11: with all slots taken there is a reserve of a quarter, of which a class gets an eighth of all slots at most."""
+    """P11: there is a reserve of a quarter, of which a class gets an eighth of all slots at most."""
     made = slots(16)
     for n in range(100):
         made.want(Waiting(f"o{n}", "orders"))
@@ -121,6 +121,17 @@ def test_long_steps_of_one_class_keep_neither_another_nor_a_compensation_waiting
     made.release(key("undo0"))
     made.release(key("r0"))
     assert set(give_all(made)) == {"r2", "m0"}
+
+
+def test_the_reserve_is_not_for_a_class_whose_own_workers_are_full() -> None:
+    """P12: that another worker has free slots, which cannot run it, makes no difference."""
+    made = Slots(4)
+    for worker, saga in ((ONE, "orders"), (TWO, "refunds")):
+        made.join(worker)
+        made.serves(worker, {saga: None})
+    for n in range(9):
+        made.want(Waiting(f"o{n}", "orders"))
+    assert len(give_all(made)) == 4
 
 
 def test_a_saga_whose_first_attempt_was_not_written_down_does_not_wait_for_itself() -> None:

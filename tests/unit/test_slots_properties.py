@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from saga_actors.actors.protocol import AttemptKey
-from saga_actors.actors.slots import TASKS, Slots, Waiting
+from saga_actors.actors.slots import TASKS, Slots, Waiting, reserve
 from saga_actors.events import Phase, WorkerId
 
 THREADS = 2
@@ -18,8 +18,8 @@ IDS = [f"{saga}-{number}" for saga in LIMITS for number in range(6)]
 RARELY = st.sampled_from([False] * 4 + [True])
 
 
-def key(saga_id: str) -> AttemptKey:
-    return AttemptKey(saga_id, Phase.EXECUTE, "a", 1, 1)
+def key(saga_id: str, number: int = 1) -> AttemptKey:
+    return AttemptKey(saga_id, Phase.EXECUTE, "a", number, 1)
 
 
 @attrs.define
@@ -40,6 +40,7 @@ class Model(RuleBasedStateMachine):
         self.workers: dict[WorkerId, Worker] = {}
         self.waiting: dict[str, Waiting] = {}
         self.runs: dict[str, tuple[WorkerId, Waiting]] = {}
+        self.keys: dict[str, AttemptKey] = {}
         self.in_flight: set[str] = set()
 
     # Workers.
@@ -98,14 +99,34 @@ class Model(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         saga_id = data.draw(st.sampled_from(sorted(self.runs)))
         del self.runs[saga_id]
-        self.slots.release(key(saga_id))
+        self.slots.release(self.keys[saga_id])
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        """An attempt ends, and the next one of its saga takes its slot if that is offered."""
+        saga_id = data.draw(st.sampled_from(sorted(self.runs)))
+        before, (worker, waiting) = self.keys[saga_id], self.runs[saga_id]
+        kept = self.slots.keep(before)
+        if kept is None:
+            return
+        assert (kept.worker, kept.is_async) == (worker, waiting.is_async)
+        assert all(each.new and each.saga == waiting.saga for each in self.waiting.values())
+        assert self.workers[worker].open
+        assert not waiting.alone
+        assert self.used(worker, waiting.is_async) <= (TASKS if waiting.is_async else THREADS)
+        self.keys[saga_id] = key(saga_id, before.attempt + 1)
+        self.runs[saga_id] = worker, waiting._replace(new=False)
+        self.slots.pass_on(before, self.keys[saga_id])
+        assert not self.slots.holds(before)
 
     @rule()
     def give(self) -> None:
         while (found := self.slots.next()) is not None:
             self._check(*found)
             waiting, worker = found
-            self.slots.occupy(key(waiting.saga_id), worker, waiting)
+            self.keys[waiting.saga_id] = key(waiting.saga_id)
+            self.slots.occupy(self.keys[waiting.saga_id], worker, waiting)
             del self.waiting[waiting.saga_id]
             self.runs[waiting.saga_id] = worker, waiting
             self.in_flight.add(waiting.saga_id)
@@ -120,7 +141,7 @@ class Model(RuleBasedStateMachine):
         assert self.workers[worker].open
         assert waiting.saga in self.workers[worker].serves
         assert not here if waiting.alone else not any(each.alone for each in here)
-        assert self.used(worker, waiting.is_async) < (TASKS if waiting.is_async else THREADS)
+        assert self.used(worker, waiting.is_async) < self.room(waiting)
         peers = [each for each in self.waiting.values() if self.like(each, waiting) and self.may_begin(each)]
         begun = [each for each in peers if not each.new]
         assert waiting.saga_id == (begun or peers)[0].saga_id
@@ -170,7 +191,17 @@ class Model(RuleBasedStateMachine):
         there = self.workers[worker]
         if not there.open or waiting.saga not in there.serves or any(each.alone for each in self.running(worker)):
             return False
-        return waiting.is_async or self.used(worker, False) < THREADS
+        return self.used(worker, waiting.is_async) < self.room(waiting)
+
+    def room(self, waiting: Waiting) -> int:
+        """How many a worker may run, with the reserve for those who may have it."""
+        slots = TASKS if waiting.is_async else THREADS
+        next_to_nothing = self.in_use(waiting) < max(1, slots * len(self.workers) // 8)
+        return slots + reserve(slots) if waiting.urgent or next_to_nothing else slots
+
+    def in_use(self, waiting: Waiting) -> int:
+        saga, is_async = waiting.saga, waiting.is_async
+        return sum(each.saga == saga and each.is_async is is_async for _, each in self.runs.values())
 
     def over_share(self, waiting: Waiting) -> bool:
         able = [each for each in self.workers.values() if each.open and waiting.saga in each.serves]
@@ -181,9 +212,7 @@ class Model(RuleBasedStateMachine):
             and any(other.saga in each.serves for each in able)
             for other in self.waiting.values()
         )
-        in_use = sum(
-            each.saga == waiting.saga and each.is_async is waiting.is_async for _, each in self.runs.values()
-        )
+        in_use = self.in_use(waiting)
         total = (TASKS if waiting.is_async else THREADS) * len(able)
         return not waiting.urgent and others and in_use >= max(1, total * 3 // 4)
 

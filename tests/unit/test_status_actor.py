@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class Overheard(StatusActor):
 
     def send(self, target: Any, message: Any) -> None:
         self.sent.append((target, message))
+
+    def send_noticed(self, target: Any, message: Any, patience: float, on_done: Callable[[bool], None]) -> None:
+        self.send(target, message)
+        on_done(True)
 
     def wake_in(self, seconds: float) -> None:
         self.wakes.append(seconds)
