@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-node check fmt clean
+.PHONY: help setup demo bench test test-fast test-node check fmt clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ setup: $(READY) ## make the virtual environment, with the package and its tools
 
 demo: $(READY) ## run sagas on a real node, kill processes under them, and show what the journal says
 	@$(BIN)/python -u examples/demo/demo.py
+
+bench: $(READY) ## measure a node on this machine, beside a program that does without one; takes two minutes
+	@$(BIN)/python -m saga_actors bench
 
 test: check ## check, and run all tests
 	$(BIN)/python -m pytest
