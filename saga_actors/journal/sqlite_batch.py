@@ -120,7 +120,8 @@ class _Batch:
         self.sagas: set[str] = set()
         self.plans: dict[str, chain.RawPlan] = {}
         self.births: list[Columns] = []
-        self.changes: list[tuple[str, Columns]] = []
+        self.advances: list[Columns] = []
+        self.turns: list[Columns] = []
         self.events: list[Columns] = []
 
     def add(self, before: SagaRow | None, row: SagaRow, part: chain.Part) -> None:
@@ -132,21 +133,24 @@ class _Batch:
             born = (row.number, row.saga_id, row.saga, row.plan_id, row.state, row.digest, row.created_at)
             self.births.append((*born, *common))
         elif row.state is before.state:
-            self.changes.append((ADVANCE_SAGA, (row.plan_id, *common, row.number)))
+            self.advances.append((row.plan_id, *common, row.number))
         else:
-            self.changes.append((TURN_SAGA, (row.state, row.plan_id, *common, row.number)))
+            self.turns.append((row.state, row.plan_id, *common, row.number))
         number, seq = row.number, part.entry.first_seq
         for (kind, at, body, context), check in zip(part.rows, part.checksums, strict=True):
             self.events.append((number, seq, at, kind, body, context, check))
             seq += 1
 
     def run(self, db: apsw.Connection) -> None:
-        db.executemany(KEEP_PLAN, [(plan.plan_id, plan.body, plan.checksum) for plan in self.plans.values()])
-        db.executemany(ADD_SAGA, self.births)
+        if self.plans:
+            db.executemany(KEEP_PLAN, [(plan.plan_id, plan.body, plan.checksum) for plan in self.plans.values()])
+        if self.births:
+            db.executemany(ADD_SAGA, self.births)
         before = db.total_changes()
-        for statement in (ADVANCE_SAGA, TURN_SAGA):
-            db.executemany(statement, [columns for wanted, columns in self.changes if wanted is statement])
-        if db.total_changes() - before != len(self.changes):
+        for statement, columns in ((ADVANCE_SAGA, self.advances), (TURN_SAGA, self.turns)):
+            if columns:
+                db.executemany(statement, columns)
+        if db.total_changes() - before != len(self.advances) + len(self.turns):
             raise CorruptionError("the summary of a saga that goes on is gone")
         db.executemany(ADD_EVENT, self.events)
 

@@ -18,7 +18,7 @@ def test_ids_are_made_where_none_are_given() -> None:
 
 @pytest.mark.parametrize(
     ("given", "why"),
-    [("ab", "a list of ids"), (7, "a list of ids"), (["a"], "2 contexts and 1 saga_ids"), (["a", "a"], "'a' more than")],
+    [("ab", "a list of ids"), (7, "a list of ids"), (["a"], "2 contexts and 1 saga_ids"), (["a", "a"], "'a' more")],
 )
 def test_ids_that_do_not_fit_are_refused(given: Any, why: str) -> None:
     """The message says what was given."""
