@@ -181,9 +181,10 @@ def _retryable(progress: Progress) -> bool:
 
 def _known(e: Execution, report: Report) -> Progress | None:
     """The progress that a report is about, or None if it is stale: of an attempt that is not ours, or long quiet."""
-    if report.step not in e.plan.places:
+    index = e.plan.places.get(report.step)
+    if index is None:
         return None
-    progress = e.progress(report.phase, e.index(report.step))
+    progress = e.progress(report.phase, index)
     attempt = progress.attempt(report.attempt)
     return progress if attempt is not None and attempt.epoch == report.epoch and e.state in _LISTENING else None
 

@@ -70,6 +70,9 @@ TRANSITIONS: dict[type[Any], dict[SagaState, SagaState | str]] = {
 """Which event may follow in which state, and what the state is then. `Accepted` begins a saga; nothing else does."""
 
 
+_NOWHERE: dict[SagaState, SagaState | str] = {}
+
+
 @attrs.frozen(slots=False)
 class Execution:
     """A saga as its journal tells it. `applied` is the number of its last event; times are POSIX seconds."""
@@ -100,11 +103,11 @@ class Execution:
 
     def apply(self, event: Event, plan: SagaPlan | None = None) -> Execution:
         """This execution after `event`; `plan` goes with PlanAdopted. `CorruptionError` if the event cannot follow."""
-        to = TRANSITIONS.get(type(event), {}).get(self.state)
+        to = TRANSITIONS.get(type(event), _NOWHERE).get(self.state)
         if to is None:
             raise self._cannot_follow(event)
         changes = self._adopted(event, plan) if isinstance(event, PlanAdopted) else _APPLY[type(event)](self, event)
-        state = self._state_after(event, to)
+        state = self.state if to is SAME else self._state_after(event, to)
         if state is not HELD and self.held is not None:
             changes |= {"held": None, "held_from": None}
         changes["state"], changes["applied"], changes["updated_at"] = state, self.applied + 1, event.at
@@ -222,8 +225,6 @@ class Execution:
         )
 
     def _state_after(self, event: Event, to: SagaState | str) -> SagaState:
-        if to is SAME:
-            return self.state
         if to is BACK or (to is ACCEPTED and self._accepts(event)):
             return self.held_from or RUNNING
         if to is ACCEPTED:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from saga_actors.actors.protocol import Address, Bundle
+from saga_actors.evolve import derived
 from saga_actors.messages import HistoryIs, SagaEnded, SagasAre
 
 GONE = 10.0
@@ -18,14 +19,14 @@ BUNDLE_BYTES = 256_000
 """A bundle of answers is ended at so many bytes, roughly; a bigger answer travels alone."""
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Peer:
     """Whoever asked. Who asks in bundles is answered in bundles; a lone actor gets its messages one by one."""
 
     address: Address
     bundled: bool = False
 
-    @property
+    @derived
     def key(self) -> str:
         """The address, as something that can be hashed."""
         return str(self.address)

@@ -97,8 +97,9 @@ class Engine:
         if self.done:
             return
         if isinstance(message, Bundle):
+            peer = Peer(sender, bundled=True)
             for item in message.items:
-                self._take(item, Peer(sender, bundled=True))
+                self._take(item, peer)
         else:
             self._take(message, Peer(sender))
 
@@ -163,15 +164,16 @@ class Engine:
         """Reports of a worker; each is told to its saga, and a receipt goes out once that is durable."""
         self.team.confirmed(message)
         self.slots.retire(message.worker, message.retiring)
+        gives = self._gives_slots()
         for posted in message.reports:
-            self._one_report(message, posted)
+            self._one_report(message, posted, gives)
 
-    def _one_report(self, message: FromWorker, posted: Posted) -> None:
+    def _one_report(self, message: FromWorker, posted: Posted, gives: bool) -> None:
         report, saga_id = posted.report, posted.saga_id
         key = AttemptKey(saga_id, report.phase, report.step, report.attempt, report.epoch)
         tracked = self.tracked(saga_id)
         if tracked is not None:
-            kept = self._kept_slot(tracked, key) if isinstance(report, Succeeded) else None
+            kept = self._kept_slot(tracked, key) if gives and isinstance(report, Succeeded) else None
             decided = self.happen(saga_id, report, kept)
             if decided is None:
                 return
@@ -185,7 +187,7 @@ class Engine:
 
     def _kept_slot(self, tracked: Tracked, key: AttemptKey) -> KeptSlot | None:
         """The slot in which the saga may go on at once, without a place in the queue, for it would be first there."""
-        if not self._gives_slots() or key.epoch != self.epoch:
+        if key.epoch != self.epoch:
             return None
         plan = tracked.decided.plan
         served = self.team.served(plan.saga)

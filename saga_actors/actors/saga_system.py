@@ -42,12 +42,7 @@ class SagaSystem:
 
     def ask(self, actor: Address, message: Any) -> Any:
         """What the actor answers; SagaCrashedError if it raised, or said nothing. It is called once."""
-        try:
-            return self._base.call(actor, message)
-        except SagaCrashedError:
-            raise
-        except Exception as error:
-            raise SagaCrashedError(f"{type(error).__name__}: {error}") from error
+        return self._base.call(actor, message)
 
     def end(self, actor: Address) -> None:
         """Let the actor go."""
@@ -76,13 +71,17 @@ class _Base(ActorSystemBase):  # type: ignore[misc]
         return address
 
     def call(self, address: ActorAddress, message: Any) -> Any:
-        self._answers.clear()
-        self.actorRegistry[address.actorAddressString].instance.receiveMessage(message, _ASKER)
-        if self._pendingSends:  # to anybody but us
-            self._runSends()
-        if not self._answers:
+        answers = self._answers
+        answers.clear()
+        try:
+            self.actorRegistry[address.actorAddressString].instance.receiveMessage(message, _ASKER)
+            if self._pendingSends:  # to anybody but us
+                self._runSends()
+        except Exception as error:
+            raise SagaCrashedError(f"{type(error).__name__}: {error}") from error
+        if not answers:
             raise SagaCrashedError(f"it gave no answer to a {type(message).__name__}")
-        return self._answers.pop()
+        return answers.pop()
 
     def forget(self, address: ActorAddress) -> None:
         self.actorRegistry.pop(address.actorAddressString, None)

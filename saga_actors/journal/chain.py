@@ -5,8 +5,8 @@ What comes from a store is `object` until it is checked; a bad record raises Cor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 from saga_actors.errors import CorruptionError
@@ -76,11 +76,16 @@ class Part(NamedTuple):
         return self.entry.first_seq + len(self.rows) - 1
 
 
-def encoded(entries: Sequence[Entry]) -> tuple[list[Part], dict[str, str]]:
+Plans = dict[str, RawPlan]
+"""Encoded plans by id, kept by whoever encodes entries: it is the same few again and again."""
+
+MOST_PLANS = 100
+
+
+def encoded(entries: Sequence[Entry], plans: Plans) -> tuple[list[Part], dict[str, str]]:
     """The entries that can be stored, and why the others cannot, by saga id."""
     parts: list[Part] = []
     refused: dict[str, str] = {}
-    plans: dict[str, RawPlan] = {}
     for entry in entries:
         try:
             parts.append(_part(entry, plans))
@@ -89,41 +94,48 @@ def encoded(entries: Sequence[Entry]) -> tuple[list[Part], dict[str, str]]:
     return parts, refused
 
 
-def _part(entry: Entry, plans: dict[str, RawPlan]) -> Part:
-    entry.saga_id.encode()
-    named = None
-    for event in entry.events:
-        if isinstance(event, (Accepted, PlanAdopted)):
-            named = event.plan_id
-            _require_text(event)
+def _part(entry: Entry, plans: Plans) -> Part:
+    saga_id, seq, named = entry.saga_id, entry.first_seq, None
+    saga_id.encode()
     rows: list[Row] = []
     sums: list[int] = []
-    for seq, event in enumerate(entry.events, entry.first_seq):
+    for event in entry.events:
         row = encode_event(event)
-        _require_storable(row)
+        if row.kind in _NAMING:
+            named = _named(event)
+        if not isfinite(row.at) or len(row.body) > LARGEST_RECORD or row.context is not None:
+            _require_storable(row)
         rows.append(row)
-        sums.append(checksum(entry.saga_id, seq, row))
+        sums.append(checksum(saga_id, seq, row))
+        seq += 1
     return Part(entry, rows, sums, named, None if entry.plan is None else _raw_plan(entry.plan, plans))
 
 
-def _require_text(event: Accepted | PlanAdopted) -> None:
-    """The texts of a summary go into the store as such; those of a record are JSON."""
+_NAMING = frozenset({"accepted", "plan_adopted"})
+
+
+def _named(event: Event) -> str:
+    """The plan that it names. The texts of a summary go into the store as such; those of a record are JSON."""
+    assert isinstance(event, (Accepted, PlanAdopted))
     if isinstance(event, Accepted):
         f"{event.saga}{event.digest}".encode()
     event.plan_id.encode()
+    return event.plan_id
 
 
 def _require_storable(row: Row) -> None:
-    if not math.isfinite(row.at):
+    if not isfinite(row.at):
         raise ValueError(f"{row.kind} happened at {row.at!r}; expected POSIX seconds")
     size = len(row.body) + (0 if row.context is None else len(row.context))
     if size > LARGEST_RECORD:
         raise ValueError(f"{row.kind} has {size:,} bytes; expected at most {LARGEST_RECORD:,}")
 
 
-def _raw_plan(plan: SagaPlan, plans: dict[str, RawPlan]) -> RawPlan:
+def _raw_plan(plan: SagaPlan, plans: Plans) -> RawPlan:
     plan_id = plan.plan_id
     if plan_id not in plans:
+        if len(plans) >= MOST_PLANS:
+            plans.clear()
         body = encode_plan(plan)
         plans[plan_id] = RawPlan(plan_id, body, plan_checksum(plan_id, body))
     return plans[plan_id]
@@ -204,7 +216,7 @@ def salvaged(raw: RawSaga) -> SagaRow:
     try:
         return checked_row(raw)
     except CorruptionError:
-        at = [t if isinstance(t, float) and math.isfinite(t) else 0.0 for t in (raw.created_at, raw.updated_at)]
+        at = [t if isinstance(t, float) and isfinite(t) else 0.0 for t in (raw.created_at, raw.updated_at)]
         texts = [legible(text) for text in (raw.saga_id, raw.saga, raw.plan_id, raw.digest)]
         last_seq = raw.last_seq if isinstance(raw.last_seq, int) and 0 <= raw.last_seq < 2**62 else 0
         saga_id, saga, plan_id, digest = texts

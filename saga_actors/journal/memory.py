@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import attrs
-
 from saga_actors.errors import EpochError, UnknownSagaError
 from saga_actors.events import HoldReason, SagaHeld
 from saga_actors.journal import chain
@@ -32,7 +30,7 @@ class MemoryJournal:
         return self._epoch
 
     def append(self, epoch: int, entries: Sequence[Entry]) -> Appended:
-        parts, unencodable = chain.encoded(entries)
+        parts, unencodable = chain.encoded(entries, {})
         self._fence(epoch)
         conflicts: dict[str, str] = {}
         for part in parts:
@@ -50,8 +48,7 @@ class MemoryJournal:
         if row.state.ended:
             return
         self._add(saga_id, row.last_seq + 1, event, checksum(saga_id, row.last_seq + 1, event))
-        self._rows[saga_id] = attrs.evolve(
-            row,
+        self._rows[saga_id] = row._replace(
             state=SagaState.HELD,
             updated_at=float(at),
             last_seq=row.last_seq + 1,

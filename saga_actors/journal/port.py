@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import attrs
 
@@ -57,8 +57,7 @@ class Stored:
     event: Event
 
 
-@attrs.frozen
-class SagaRow:
+class SagaRow(NamedTuple):
     """One saga as the journal sums it up, without folding; times are POSIX seconds, `number` is the order of birth."""
 
     number: int

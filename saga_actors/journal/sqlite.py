@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
-import attrs
 
 from saga_actors.errors import (
     CommitUnknownError,
@@ -107,12 +106,13 @@ class SqliteJournal(_SqliteRecords):
     def __init__(self, path: Path, vfs: str | None = None) -> None:
         super().__init__(path, open_writer(path, vfs))
         self._batches = BatchWriter(self._db)
+        self._plans: chain.Plans = {}
 
     def take_epoch(self, owner: str) -> int:
         return self._commit(None, lambda: self._number(TAKE_EPOCH, owner))
 
     def append(self, epoch: int, entries: Sequence[Entry]) -> Appended:
-        parts, unencodable = chain.encoded(entries)
+        parts, unencodable = chain.encoded(entries, self._plans)
 
         def write() -> Appended:
             conflicts = self._batches.write(parts)
@@ -204,8 +204,8 @@ class SqliteJournal(_SqliteRecords):
         seq = row.last_seq + 1
         if not self._number(HAS_EVENT, row.number, seq):  # else a damaged number sits there: the summary alone says it
             self._db.execute(ADD_EVENT, event_columns(row.number, seq, event, checksum(saga_id, seq, event)))
-            row = attrs.evolve(row, last_seq=seq)
-        row = attrs.evolve(row, state=SagaState.HELD, updated_at=float(event.at), held_reason=reason)
+            row = row._replace(last_seq=seq)
+        row = row._replace(state=SagaState.HELD, updated_at=float(event.at), held_reason=reason)
         columns = (row.saga, row.plan_id, row.state, row.digest, row.created_at, row.updated_at, row.last_seq)
         self._db.execute(HOLD_SAGA, (*columns, row.held_reason, chain.row_checksum(row), row.number))
 
