@@ -120,7 +120,7 @@ class Execution:
         """Whether the saga has turned back, also if it is held or ended since."""
         return COMPENSATING in (self.state, self.held_from) or self.state in (COMPENSATED, FATAL)
 
-    @property
+    @derived
     def position(self) -> tuple[Phase, int] | None:
         """The step that the saga is at, and which way: at the cursor, or the last one not yet quiet and undone."""
         heading = self.held_from if self.state is HELD else self.state

@@ -42,7 +42,7 @@ from saga_actors.actors.team import Team
 from saga_actors.actors.turn import Turn
 from saga_actors.errors import CorruptionError, JournalFullError, UnknownSagaError
 from saga_actors.events import Ending, HoldReason
-from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, Succeeded, TimePassed
+from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, TimePassed
 from saga_actors.journal.port import Journal, held_reason
 from saga_actors.messages import Refusal, Refused, SagaIsHeld
 from saga_actors.outcomes import SagaState
@@ -171,9 +171,10 @@ class Engine:
     def _one_report(self, message: FromWorker, posted: Posted, gives: bool) -> None:
         report, saga_id = posted.report, posted.saga_id
         key = AttemptKey(saga_id, report.phase, report.step, report.attempt, report.epoch)
+        is_quiet = not (isinstance(report, Failed) and report.ending is Ending.TIMED_OUT)
         tracked = self.tracked(saga_id)
         if tracked is not None:
-            kept = self._kept_slot(tracked, key) if gives and isinstance(report, Succeeded) else None
+            kept = self._kept_slot(tracked, key) if gives and is_quiet else None
             decided = self.happen(saga_id, report, kept)
             if decided is None:
                 return
@@ -181,7 +182,7 @@ class Engine:
                 self.slots.pass_on(key, decided.order[1].key)
         elif saga_id in self._illegible:
             return  # the worker keeps it, until an operator has made something of the saga
-        if not (isinstance(report, Failed) and report.ending is Ending.TIMED_OUT):
+        if is_quiet:
             self.slots.release(key)
         self.turn.receipts[message.worker].append((posted.serial, saga_id))
 
