@@ -29,5 +29,6 @@ compared with the floor's `all` for what is done in a second, and with its `one`
   and the last of them has another step event in the journal, and until `status` answers. As many as there are slots
   are in their first step then, and the others wait for one; so the last goes on when most have ended. Beside it
   `floor.recovery.N.all_s`, one process reading all their records.
+- `journal.kb_per_saga`: the size of the loaded node's journal and of its log, over the sagas that are in it.
 - `idle_cpu_percent`: of one core, of all of the node's processes, with one attached client that asks nothing.
 """

@@ -19,7 +19,7 @@ from saga_actors.bench.place import Place, url_of
 from saga_actors.bench.rig import THREADS, Rig, rig
 from saga_actors.bench.sagas import BenchSaga, Case, Context, Gated, context_of, saga_for
 from saga_actors.bench.settings import Settings
-from saga_actors.journal import open_reader
+from saga_actors.journal import JournalUrl, open_reader
 
 DISK_SECONDS = 0.3
 
@@ -60,6 +60,7 @@ class Bench:
             for number in range(1, self._settings.rounds + 1):
                 with self._about(f"round {number} of {self._settings.rounds}"):
                     self._round(node, floor)
+            self.figures.add("journal.kb_per_saga", "kB", _size_per_saga(node.url))
         if self._settings.unfinished:
             with self._about(f"a kill with {self._settings.unfinished:,} sagas unfinished"):
                 self._recovery(self._settings.unfinished, memory=True)
@@ -161,6 +162,14 @@ def _read_one(url: str) -> float:
             reader.load(row.saga_id)
             took.append(time.perf_counter() - began)
     return percentile(took, 50)
+
+
+def _size_per_saga(url: str) -> float:
+    """Kilobytes of the journal's file and of its log, for each saga in it."""
+    path = JournalUrl.parse(url).path
+    with closing(open_reader(url)) as reader:
+        sagas = sum(reader.counts().values())
+    return sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists()) / 1e3 / sagas
 
 
 def _start_alone(path: Path, steps: int) -> float:

@@ -65,7 +65,7 @@ def expected() -> Iterator[str]:
     """The names of all figures of such a run."""
     yield from ("disk.fdatasync_per_s", "disk.commits_per_s", "disk.group_commits_per_s", "disk.grouped_entries_per_s")
     yield from ("start_s", "floor.start_s", "status.p50_ms", "status.p99_ms", "floor.status_ms", "idle_cpu_percent")
-    yield from ("memory.idle_mb", "memory.peak_mb", "memory.unfinished_mb")
+    yield from ("memory.idle_mb", "memory.peak_mb", "memory.unfinished_mb", "journal.kb_per_saga")
     for sagas in (20, 50):
         yield from (f"recovery.{sagas}.{what}_s" for what in ("first", "all", "status"))
         yield f"floor.recovery.{sagas}.all_s"
