@@ -12,8 +12,6 @@ from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import Any
 
-import attrs
-
 from saga_actors.errors import SagaActorsError
 from saga_actors.source import loading_for_node
 from saga_actors.telemetry import EventName, TelemetryEvent, is_logged, log_event
@@ -88,7 +86,9 @@ class Listener:
         self.dropped = 0
         self._load = load
         self._wants = wants
-        self._queue: queue.Queue[tuple[int, TelemetryEvent] | None] = queue.Queue(capacity)
+        self._queue: queue.SimpleQueue[tuple[int, TelemetryEvent] | None] = queue.SimpleQueue()
+        self._capacity = capacity
+        self._put = self._taken = 0  # each is counted by one thread only
         self._offered = self._finished = self._last_dropped = 0
         self._is_broken = False
         self._throttle = Throttle(clock)
@@ -101,14 +101,20 @@ class Listener:
 
     def offer(self, number: int, event: TelemetryEvent) -> None:
         """Have it told, without waiting; `number` counts the events of all listeners up from 1."""
-        try:
-            self._queue.put_nowait((number, event))
+        if self._put - self._taken < self._capacity:
+            self._put += 1
             self._offered = number
-        except queue.Full:
-            self.dropped += 1
-            self._last_dropped = number
-            if self._throttle.allows("dropped"):
-                _log().warning("telemetry listener %s is slow or hangs: %d events dropped", self.name, self.dropped)
+            self._queue.put((number, event))
+            return
+        self.dropped += 1
+        self._last_dropped = number
+        if self._throttle.allows("dropped"):
+            _log().warning("telemetry listener %s is slow or hangs: %d events dropped", self.name, self.dropped)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether its queue is half full."""
+        return self._put - self._taken > self._capacity // 2
 
     def settled(self, emitted: int) -> int:
         """The number up to which it was told of everything; one that has lost events since keeps nobody waiting."""
@@ -118,18 +124,15 @@ class Listener:
 
     def close(self, seconds: float) -> bool:
         """Tell what waits and end, for so long at most; whether it has ended."""
-        deadline = time.monotonic() + seconds
-        try:
-            self._queue.put(None, timeout=seconds)
-        except queue.Full:
-            return False
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._queue.put(None)
+        self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         handler = self._loaded()
         while (item := self._queue.get()) is not None:
             number, event = item
+            self._taken += 1
             if handler is None:
                 self.dropped += 1
             else:
@@ -148,7 +151,8 @@ class Listener:
     def _tell(self, handler: Handler, event: TelemetryEvent) -> None:
         """Call it, with maps of its own: what it does to them is not seen by others."""
         try:
-            handler(attrs.evolve(event, measures=dict(event.measures), metadata=dict(event.metadata)))
+            measures, metadata = dict(event.measures), dict(event.metadata)
+            handler(TelemetryEvent(event.name, event.at, event.saga_id, event.saga, measures, metadata, event.repeated))
         except BaseException as error:
             if self._throttle.allows(type(error).__qualname__):
                 _log().exception("telemetry listener %s raised; it is told of what follows all the same", self.name)
@@ -176,6 +180,11 @@ class Listeners:
     def dropped(self) -> dict[str, int]:
         """How many events each listener has lost, by its name."""
         return {listener.name: listener.dropped for listener in self._listeners}
+
+    @property
+    def are_behind(self) -> bool:
+        """Whether somebody's queue is half full: whoever emits should let them come to their turn."""
+        return any(listener.is_behind for listener in self._listeners)
 
     @property
     def settled(self) -> int:

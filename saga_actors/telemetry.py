@@ -31,7 +31,8 @@ from collections import OrderedDict
 from collections.abc import Container, Hashable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
 
 import attrs
 
@@ -42,16 +43,21 @@ from saga_actors.events import (
     AttemptQuieted,
     AttemptStarted,
     AttemptSucceeded,
+    Cancelled,
     Ending,
     Event,
+    Phase,
     Resolved,
     RollbackStarted,
     SagaCompensated,
     SagaCompleted,
+    StepFailed,
     UndoFailed,
+    Verdict,
 )
 from saga_actors.execution import fold
 from saga_actors.journal.port import History, Records, Tailed
+from saga_actors.outcomes import FailureKind
 
 REMEMBERED = 50_000
 """The most beginnings, of sagas and attempts, that are remembered; others are looked up in the journal."""
@@ -112,13 +118,47 @@ def name_of(event: Event) -> EventName | None:
     return EventName(event.state) if isinstance(event, Resolved) else _NAMES.get(type(event))
 
 
+_ATTEMPT = (AttemptStarted, AttemptQuieted)
+_END = (Accepted, Resolved)
+_MADE_OF: dict[EventName, tuple[type[Event], ...]] = {
+    EventName.STARTED: (Accepted,),
+    EventName.STEP_STARTED: (AttemptStarted,),
+    EventName.STEP_OK: (AttemptSucceeded, *_ATTEMPT),
+    EventName.STEP_FAILED: (AttemptFailed, *_ATTEMPT),
+    EventName.COMPENSATING: (RollbackStarted, Accepted, AttemptFailed, StepFailed, Cancelled),
+    EventName.COMPLETED: (SagaCompleted, *_END),
+    EventName.COMPENSATED: (SagaCompensated, *_END),
+    EventName.FATAL: (UndoFailed, *_END),
+}
+
+
+@lru_cache
+def unneeded(wanted: frozenset[EventName]) -> frozenset[type[Event]]:
+    """The events of the journal that a `Translator` need not see to tell of these."""
+    return frozenset(get_args(Event)).difference(*(_MADE_OF[name] for name in wanted))
+
+
+class _Reason(NamedTuple):
+    """Why a saga may be about to turn back: the event of it that was seen last."""
+
+    saga_id: str
+    seq: int
+    step: str
+    kind: FailureKind
+    is_final: bool
+
+
 class Translator:
-    """Makes telemetry of the journal's events, with a bounded memory of what began when."""
+    """Makes telemetry of the journal's events, with a bounded memory of what began when.
+
+    It is to see them in their order, and may be spared those that are `unneeded`.
+    """
 
     def __init__(self, records: Records, remembered: int = REMEMBERED) -> None:
         self._records = records
         self._began: OrderedDict[Hashable, float] = OrderedDict()
         self._remembered = remembered
+        self._reason: _Reason | None = None
 
     def translate(
         self, found: Tailed, wanted: Container[EventName] = EVERYTHING, *, repeated: bool = False
@@ -126,15 +166,33 @@ class Translator:
         """What is told of this event, if anything, and if it is wanted; JournalError if that cannot be known now."""
         event = found.event
         if event is None:
+            self._began.pop(found.saga_id, None)  # it may have been a `Cancelled`
             return None
         name = name_of(event)
         if name is None or name not in wanted:
-            if isinstance(event, AttemptQuieted):
-                self._began.pop(_attempt(found.saga_id, event), None)
+            self._follow(found, event)
             return None
         measures, metadata = self._described(found, event)
         at = datetime.fromtimestamp(event.at, UTC)
         return TelemetryEvent(name, at, found.saga_id, found.saga, measures, {"seq": found.seq, **metadata}, repeated)
+
+    def _follow(self, found: Tailed, event: Event) -> None:
+        """Remember of an event that is not told what others will need."""
+        match event:
+            case Accepted():
+                self._remember(found.saga_id, event.at)
+            case AttemptStarted():
+                self._remember(_attempt(found.saga_id, event), event.at)
+            case AttemptFailed():
+                self._attempt_failed(found, event)
+            case AttemptQuieted():
+                self._began.pop(_attempt(found.saga_id, event), None)
+            case StepFailed():
+                self._step_failed(found, event)
+            case Cancelled():
+                self._began.pop(found.saga_id, None)
+            case _:
+                pass
 
     def _described(self, found: Tailed, event: Event) -> tuple[Measures, Metadata]:
         match event:
@@ -147,6 +205,7 @@ class Translator:
             case AttemptSucceeded():
                 return self._attempt_duration(found, event, may_go_on=False), _step(event)
             case AttemptFailed():
+                self._attempt_failed(found, event)
                 duration = self._attempt_duration(found, event, may_go_on=event.ending is Ending.TIMED_OUT)
                 fault = event.fault
                 why = {"ending": str(event.ending), "error_type": fault.error_type, "retryable": fault.retryable}
@@ -191,8 +250,28 @@ class Translator:
         self._began.pop(found.saga_id, None)
         return duration
 
+    def _attempt_failed(self, found: Tailed, event: AttemptFailed) -> None:
+        self._reason = None
+        if event.phase is Phase.EXECUTE:
+            self._reason = _Reason(found.saga_id, found.seq, event.step, FailureKind(event.ending), is_final=False)
+
+    def _step_failed(self, found: Tailed, event: StepFailed) -> None:
+        last, self._reason = self._reason, None
+        if last and (last.saga_id, last.seq, last.step) == (found.saga_id, found.seq - 1, event.step):
+            in_doubt = last.kind is FailureKind.FAILED and event.verdict is Verdict.UNKNOWN
+            kind = FailureKind.UNKNOWN if in_doubt else last.kind
+            self._reason = _Reason(found.saga_id, found.seq, event.step, kind, is_final=True)
+
     def _why_back(self, found: Tailed) -> Metadata:
-        """Why the saga went back, as the execution itself has it."""
+        """Why the saga went back, as the execution itself has it.
+
+        Mostly an attempt failed, and so its step, just before, and the saga was not cancelled: all its cancellations
+        were seen if its beginning was. Of any other the whole history is folded.
+        """
+        last, self._reason = self._reason, None
+        is_plain = last and last.is_final and (last.saga_id, last.seq) == (found.saga_id, found.seq - 1)
+        if last and is_plain and found.saga_id in self._began:
+            return {"failed_step": last.step, "kind": str(last.kind)}
         try:
             failure = fold((stored.event for stored in self._history(found)), self._records.plan).failure
         except CorruptionError:

@@ -84,7 +84,10 @@ class _Base(ActorSystemBase):  # type: ignore[misc]
         return answers.pop()
 
     def forget(self, address: ActorAddress) -> None:
-        self.actorRegistry.pop(address.actorAddressString, None)
+        ref = self.actorRegistry.pop(address.actorAddressString, None)
+        if ref is not None:  # an actor and its entry hold each other: it would stay until somebody looks for cycles
+            vars(ref.instance).clear()
+            ref.instance = None
 
     def actor_send(self, fromActor: ActorAddress, toActor: ActorAddress, msg: Any) -> None:
         if toActor is _ASKER:

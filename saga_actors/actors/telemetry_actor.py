@@ -27,7 +27,7 @@ from saga_actors.journal.port import JournalReader, Tailed
 from saga_actors.listeners import LOGGER, Listeners, Throttle
 from saga_actors.node_folder import NodeFolder, open_private
 from saga_actors.node_spec import NodeSpec
-from saga_actors.telemetry import EventName, TelemetryEvent, Translator
+from saga_actors.telemetry import EventName, TelemetryEvent, Translator, unneeded
 
 CURSOR_FILE = "telemetry.cursor"
 
@@ -47,7 +47,7 @@ SAVE_EVERY = 0.25
 """Seconds between two writes of the cursor."""
 
 FEW, MANY = 16, 256
-"""Events read at once: between these, as long as it takes less than a quarter of a slice."""
+"""Events looked at once: between these, as long as it takes less than a quarter of a slice."""
 
 
 @attrs.frozen
@@ -189,9 +189,10 @@ class Tail:
         wanted = self._listeners.wanted
         if not wanted:
             return self._skip()
+        skip = unneeded(wanted)
         while True:
-            asked, begun = self._batch, self._clock()
-            found = self._reading.tail(self.position, asked)
+            asked, begun, before = self._batch, self._clock(), self.position
+            found = self._reading.tail(before, asked, skip)
             for one in found:
                 self._tell(one, wanted)
                 self._place = Place(one.position, one.saga_id, one.seq)
@@ -199,9 +200,9 @@ class Tail:
                 self._mark()
             now = self._clock()
             self._batch = min(MANY, asked * 2) if now - begun < SLICE / 4 else max(1, asked // 2)
-            if len(found) < asked:
+            if self.position - before < asked:
                 return False
-            if now >= until:
+            if now >= until or self._listeners.are_behind:
                 return True
 
     def _skip(self) -> bool:
@@ -215,6 +216,7 @@ class Tail:
 
     def _tell(self, found: Tailed, wanted: frozenset[EventName]) -> None:
         if found.event is None:
+            self._translated(found, wanted)
             if self._throttle.allows("flaw"):
                 _log().error("an event at position %d is told to nobody: %s", found.position, found.flaw)
             return

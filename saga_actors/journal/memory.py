@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from saga_actors.errors import EpochError, UnknownSagaError
-from saga_actors.events import HoldReason, SagaHeld
+from saga_actors.events import Event, HoldReason, SagaHeld
 from saga_actors.journal import chain
 from saga_actors.journal.port import Appended, Counts, Entry, History, Page, SagaRow, Tail, Tailed, held_reason
 from saga_actors.journal.records import Row, checksum, encode_event
@@ -102,9 +102,10 @@ class MemoryJournal:
         ]
         return _page(rows, limit)
 
-    def tail(self, after_position: int, limit: int = 500) -> Tail:
+    def tail(self, after_position: int, limit: int = 500, skip: Collection[type[Event]] = ()) -> Tail:
         found = enumerate(self._log[after_position : after_position + limit], after_position + 1)
-        return [self._tailed(position, saga_id, seq) for position, (saga_id, seq) in found]
+        told = [self._tailed(position, saga_id, seq) for position, (saga_id, seq) in found]
+        return [each for each in told[:-1] if type(each.event) not in skip] + told[-1:]
 
     def end_position(self) -> int:
         return len(self._log)

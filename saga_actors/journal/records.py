@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
@@ -47,17 +47,23 @@ def decode_event(kind: str, at: float, body: bytes, context: bytes | None) -> Ev
     if shape is None:
         raise CorruptionError(f"the journal holds an event of the kind {kind!r}, which this version does not know")
     try:
-        fields = shape.load(_DECODER.decode(body.decode()))
+        fields = shape.fields(body)
         if shape.has_context:
-            fields["context"] = context
+            event: Event = shape.cls(at=at, context=context, **fields)
         elif context is not None:
             raise _MalformedError("a context, which it cannot have")
-        event: Event = shape.cls(at=at, **fields)
+        else:
+            event = shape.cls(at=at, **fields)
     except _MalformedError as error:
         raise CorruptionError(f"an event of the kind {kind!r} has {error}") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise CorruptionError(f"an event of the kind {kind!r} cannot be read ({type(error).__name__})") from None
     return event
+
+
+def kind_of(cls: type[Event]) -> str:
+    """What the rows of these events have as their kind."""
+    return _BY_CLASS[cls].kind
 
 
 def encode_plan(plan: SagaPlan) -> bytes:
@@ -127,6 +133,7 @@ class _Shape:
         self._readers = {field.name: _reader(hints[field.name]) for field in fields}
         self._key = attrgetter(*[field.name for field in fields]) if cls in _RECURRING else None
         self._bodies = lru_cache(_BODIES)(self._recurring_body)
+        self._loaded = lru_cache(_BODIES)(self._load_body)
 
     def body(self, event: Event) -> bytes:
         """The JSON of `event`; that of an event whose like there is for many sagas is made once."""
@@ -145,6 +152,13 @@ class _Shape:
             if field is not default:
                 dumped[name] = field if nested is None else nested.dump(field)
         return dumped
+
+    def fields(self, body: bytes) -> Mapping[str, Any]:
+        """The fields in `body`; a body that many sagas have is read once."""
+        return self._load_body(body) if self._key is None else self._loaded(body)
+
+    def _load_body(self, body: bytes) -> Mapping[str, Any]:
+        return self.load(_DECODER.decode(body.decode()))
 
     def load(self, dumped: Any) -> dict[str, Any]:
         """The fields that were dumped, by name; raises _MalformedError for what it does not know."""

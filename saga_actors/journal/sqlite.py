@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +17,10 @@ from saga_actors.errors import (
     JournalFullError,
     UnknownSagaError,
 )
-from saga_actors.events import HoldReason, SagaHeld
+from saga_actors.events import Event, HoldReason, SagaHeld
 from saga_actors.journal import chain
 from saga_actors.journal.port import Appended, Counts, Entry, History, Page, SagaRow, Tail, Tailed, held_reason
-from saga_actors.journal.records import Row, checksum, encode_event
+from saga_actors.journal.records import Row, checksum, encode_event, kind_of
 from saga_actors.journal.sqlite_batch import ADD_EVENT, FIND, RAW_SAGA, BatchWriter, event_columns
 from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, open_reader, open_writer, told
 from saga_actors.outcomes import SagaState
@@ -46,8 +46,10 @@ COUNTS = "SELECT CAST(state AS BLOB), count(*) FROM saga GROUP BY state"
 IS_UNFINISHED = "state NOT IN ('completed', 'compensated', 'fatal', 'held')"
 UNFINISHED = f"SELECT {RAW_SAGA} FROM saga WHERE {IS_UNFINISHED} AND number > ? ORDER BY number LIMIT ?"
 COUNT_UNFINISHED = f"SELECT count(*) FROM saga WHERE {IS_UNFINISHED}"
+TAIL_END = "SELECT max(position) FROM (SELECT position FROM event WHERE position > ? ORDER BY position LIMIT ?)"
 TAIL = f"""SELECT {RAW_EVENT}, CAST(saga.saga_id AS BLOB), CAST(saga.saga AS BLOB)
-    FROM event LEFT JOIN saga ON saga.number = event.saga WHERE position > ? ORDER BY position LIMIT ?"""
+    FROM event LEFT JOIN saga ON saga.number = event.saga
+    WHERE position > ? AND position <= ? AND (position = ? OR coalesce(kind, '') NOT IN ({{}})) ORDER BY position"""
 HOLD_SAGA = """UPDATE saga SET saga = ?, plan_id = ?, state = ?, digest = ?, created_at = ?, updated_at = ?,
     last_seq = ?, held_reason = ?, checksum = ? WHERE number = ?"""
 HAS_EVENT = "SELECT count(*) FROM event WHERE saga = ? AND seq = ?"
@@ -237,9 +239,14 @@ class SqliteReader(_SqliteRecords):
         with self._snapshot() as db:
             return _page(db.execute(statement, (*given.values(), limit + 1)), limit)
 
-    def tail(self, after_position: int, limit: int = 500) -> Tail:
+    def tail(self, after_position: int, limit: int = 500, skip: Collection[type[Event]] = ()) -> Tail:
+        kinds = [kind_of(cls) for cls in skip]
         with self._snapshot() as db:
-            return [_tailed(found) for found in db.execute(TAIL, (after_position, limit))]
+            end = db.execute(TAIL_END, (after_position, limit)).get
+            if end is None:
+                return []
+            statement = TAIL.format(",".join("?" * len(kinds)))
+            return [_tailed(found) for found in db.execute(statement, (after_position, end, end, *kinds))]
 
     def end_position(self) -> int:
         with self._snapshot() as db:

@@ -10,7 +10,7 @@ import pytest
 from journal_cases import PLAN, birth, ended, filled, further, started, succeeded
 
 from saga_actors.errors import CorruptionError, EpochError, UnknownSagaError
-from saga_actors.events import HoldReason, PlanAdopted, SagaHeld
+from saga_actors.events import AttemptStarted, AttemptSucceeded, HoldReason, PlanAdopted, SagaHeld
 from saga_actors.journal import Entry, Journal, JournalReader, MemoryJournal, SqliteJournal, SqliteReader, held_reason
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import StepPlan
@@ -292,6 +292,16 @@ class TestPaging:
         assert {t.saga for t in told} == {PLAN.saga}
         assert told[-1].position == reader.end_position()
         assert reader.tail(reader.end_position()) == []
+
+    def test_the_tail_leaves_out_what_is_to_be_skipped_but_for_the_last(
+        self, journal: Journal, reader: JournalReader
+    ) -> None:
+        """`limit` counts what is skipped as well, so that nobody has to look through a whole journal for one event."""
+        filled(journal, "a", "b")
+        skip = {AttemptStarted, AttemptSucceeded}
+        assert [(t.saga_id, t.seq) for t in reader.tail(0, 5, skip)] == [("a", 1), ("b", 1), ("b", 2)]
+        assert [(t.saga_id, t.seq) for t in reader.tail(5, 5, skip)] == [("b", 3)]
+        assert reader.tail(6, 5, skip) == []
 
     def test_a_checkpoint_and_a_second_close_change_nothing(self, journal: Journal) -> None:
         """Both may be called at any time."""

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import apsw
 import pytest
@@ -23,7 +24,7 @@ from saga_actors.errors import (
     JournalError,
     JournalFullError,
 )
-from saga_actors.events import HoldReason
+from saga_actors.events import Event, HoldReason
 from saga_actors.journal import SqliteJournal, SqliteReader
 from saga_actors.outcomes import SagaState
 
@@ -110,6 +111,18 @@ class TestDamage:
         assert {t.position for t in told} >= {1, 2, 3, 4, 7, 8, 9}
         assert all((t.event is None) == (t.flaw is not None) for t in told)
         assert all(t.event is not None for t in told if t.saga_id in ("a", "c"))
+
+    @pytest.mark.parametrize("kind", ["CAST(x'fffe' AS TEXT)", "'attempt_startee'", "x'00'", "1"])
+    def test_a_record_of_which_the_kind_cannot_be_told_is_never_left_out(
+        self, journal: SqliteJournal, path: Path, kind: str
+    ) -> None:
+        """Whoever skips all kinds still hears of its flaw (P13)."""
+        filled(journal, "a", "b", "c")
+        tamper(path, EVENT_OF_B.format(f"kind = {kind}", 2))
+        reader = SqliteReader(path)
+        told = reader.tail(0, 500, get_args(Event))
+        reader.close()
+        assert [(t.position, t.flaw is None) for t in told] == [(5, False), (9, True)]
 
     @pytest.mark.parametrize("change", SUMMARY_DAMAGE)
     def test_a_bad_summary_is_told_and_can_be_held(self, journal: SqliteJournal, path: Path, change: str) -> None:

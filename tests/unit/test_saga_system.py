@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -73,6 +75,20 @@ def test_nothing_is_kept_of_an_actor_that_has_ended() -> None:
     assert len(system) == 1
     assert _entries(system) == before
     assert system.ask(kept, "count") == 1
+
+
+def test_an_actor_that_ends_is_gone_at_once() -> None:
+    """Nobody need look for cycles: its saga, with its contexts, is given back when it ends."""
+    system = SagaSystem(Counter)
+    actor = system.create()
+    gone = weakref.ref(system._base.actorRegistry[actor.actorAddressString].instance)
+    gc.disable()
+    try:
+        assert gone() is not None
+        system.end(actor)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_ending_twice_changes_nothing() -> None:

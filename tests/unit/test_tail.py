@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import Story
 
-from saga_actors.actors.telemetry_actor import SAVE_EVERY, CursorFile, Place, Tail
+from saga_actors.actors.telemetry_actor import FEW, SAVE_EVERY, CursorFile, Place, Tail
 from saga_actors.errors import JournalError
 from saga_actors.events import HoldReason
 from saga_actors.journal import MemoryJournal, SqliteJournal, SqliteReader
@@ -216,7 +217,7 @@ def test_one_event_that_nobody_can_make_sense_of_silences_no_other(
     """It is logged and left out."""
     journal = MemoryJournal()
     Story(journal, journal.take_epoch("the tests")).compensates()
-    monkeypatch.setattr("saga_actors.telemetry.fold", lambda *_: 1 / 0)
+    monkeypatch.setattr(Translator, "_why_back", lambda *_: 1 / 0)
     names = Process(lambda: journal, cursor).reads().names
     assert "compensating" not in names
     assert names[-1] == "compensated"
@@ -257,6 +258,43 @@ def test_what_nobody_wants_is_not_decoded(
     quiet.save()
     assert (quiet.position, read) == (6, [1])
     assert CursorFile(cursor).read() == Place(6, "ord_1", 6)
+
+
+def test_of_what_nobody_wants_to_know_nothing_is_fetched(
+    journal: SqliteJournal, opened: Opened, cursor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who wants ends only has beginnings and ends read, and the last event, by which the cursor goes on."""
+    Story(journal, 1).completes()
+    Story(journal, 1, "ord_2").starts()
+    fetched: list[int] = []
+    tail = SqliteReader.tail
+
+    def noted(self: SqliteReader, *given: Any) -> list[Tailed]:
+        found = tail(self, *given)
+        fetched.extend(each.position for each in found)
+        return found
+
+    process = Process(opened, cursor, only=EventName.COMPLETED)
+    monkeypatch.setattr(SqliteReader, "tail", noted)
+    assert process.reads().names == ["completed"]
+    assert fetched == [1, 6, 7, 8]
+    assert CursorFile(cursor).read() == Place(8, "ord_2", 2)
+
+
+def test_reading_makes_way_for_a_listener_that_is_behind(cursor: Path) -> None:
+    """What it could take a moment later is not dropped for it: the slice ends after each batch."""
+    journal = MemoryJournal()
+    epoch = journal.take_epoch("the tests")
+    for number in range(40):
+        Story(journal, epoch, f"ord_{number}").completes()
+    may_tell = threading.Event()
+    slow = Listener("slow", lambda: lambda _: may_tell.wait(30), capacity=20)
+    tail = Tail(lambda: journal, CursorFile(cursor), Listeners(slow), Clock())
+    assert tail.read()
+    assert tail.position == FEW
+    may_tell.set()
+    assert slow.close(30)
+    assert slow.dropped == 0
 
 
 def test_a_listener_of_ends_only_is_told_of_ends(journal: SqliteJournal, opened: Opened, cursor: Path) -> None:

@@ -16,10 +16,10 @@ from saga_actors.errors import JournalError
 from saga_actors.events import Ending
 from saga_actors.inputs import CancelRequested, ResolveRequested, RetryRequested
 from saga_actors.journal import MemoryJournal, SqliteJournal, SqliteReader
-from saga_actors.journal.port import Tailed
+from saga_actors.journal.port import History, Tailed
 from saga_actors.outcomes import SagaState
 from saga_actors.retry import Backoff
-from saga_actors.telemetry import EventName, TelemetryEvent, Translator, log_event
+from saga_actors.telemetry import EVERYTHING, EventName, TelemetryEvent, Translator, log_event, unneeded
 
 
 @pytest.fixture
@@ -198,6 +198,56 @@ def test_what_is_not_wanted_or_cannot_be_read_is_not_told(journal: MemoryJournal
     assert translator.translate(Tailed(1, "ord_1", "place-order", 1, None, "its checksum does not match")) is None
 
 
+def many_stories(journal: MemoryJournal) -> None:
+    """Sagas that turn back, end and are cancelled in many ways."""
+    retried = plan(retries=Backoff(times=1, first_delay=5.0, jitter=0))
+    Story(journal, 1, "completes").completes()
+    Story(journal, 1, "compensates").compensates()
+    Story(journal, 1, "fatal").starts().succeeds().starts().fails().starts().fails()
+    Story(journal, 1, "cancelled").starts().succeeds().happens(CancelRequested("", "ada")).starts().succeeds()
+    Story(journal, 1, "retried", retried).starts().succeeds().starts().fails().starts(after=5).fails().starts()
+    Story(journal, 1, "unknown").starts().succeeds().starts().fails(Ending.UNKNOWN).starts()
+    doubtful = Story(journal, 1, "in doubt", retried).starts().succeeds().starts().fails(Ending.UNKNOWN)
+    doubtful.starts(after=5).fails().starts()
+    cancelled = Story(journal, 1, "cancelled while it runs").starts().happens(CancelRequested("", "ada"))
+    cancelled.fails()
+
+
+def test_what_is_unneeded_changes_nothing_that_is_told(journal: MemoryJournal) -> None:
+    """For each name alone, and for all of them: the same events, whether or not the rest was seen."""
+    many_stories(journal)
+    for wanted in [EVERYTHING, *(frozenset({name}) for name in EventName)]:
+        all_seen, few_seen = Translator(journal), Translator(journal)
+        of_all = [all_seen.translate(found, wanted) for found in journal.tail(0, 1_000)]
+        of_few = [few_seen.translate(found, wanted) for found in journal.tail(0, 1_000, unneeded(wanted))]
+        events = [event for event in of_few if event]
+        assert events
+        assert events == [event for event in of_all if event]
+
+
+def test_why_a_saga_turned_back_is_told_from_memory_as_from_its_history(
+    journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is looked up for one whose step has just failed; and it is what the folded history says."""
+    many_stories(journal)
+    looked_up = told(journal, remembered=0)
+    loaded: list[str] = []
+    load = journal.load
+
+    def noted(saga_id: str) -> History:
+        loaded.append(saga_id)
+        return load(saga_id)
+
+    monkeypatch.setattr(journal, "load", noted)
+    assert told(journal) == looked_up
+    assert {event.metadata["kind"] for event in looked_up if event.name is EventName.COMPENSATING} == {
+        "failed",
+        "unknown",
+        "cancelled",
+    }
+    assert {saga_id for saga_id in loaded if not saga_id.startswith("cancelled")} == set()
+
+
 def test_no_context_and_no_reason_is_in_any_event_or_log_line(
     journal: MemoryJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,3 +285,22 @@ def test_a_name_cannot_break_a_log_line(caplog: pytest.LogCaptureFixture) -> Non
     caplog.set_level(logging.INFO, "saga_actors.saga")
     log_event(TelemetryEvent(EventName.STARTED, datetime.now(UTC), "ord 1\nERROR", "", {}, {"error_type": "a b"}))
     assert caplog.messages == [r"'' 'ord 1\nERROR': started error_type='a b'"]
+
+
+def test_of_a_saga_whose_beginning_was_not_seen_the_history_says_why_it_turned_back(
+    journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new process cannot know whether it had been cancelled before."""
+    Story(journal, 1).compensates()
+    loaded: list[str] = []
+    load = journal.load
+
+    def noted(saga_id: str) -> History:
+        loaded.append(saga_id)
+        return load(saga_id)
+
+    translator = Translator(journal)
+    monkeypatch.setattr(journal, "load", noted)
+    for found in journal.tail(1, 1_000, unneeded(frozenset({EventName.COMPENSATING}))):
+        translator.translate(found, {EventName.COMPENSATING})
+    assert loaded == ["ord_1"]
