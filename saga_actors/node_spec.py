@@ -36,7 +36,7 @@ class NodeSpec:
     max_unfinished: int = 10_000
     context_limit: int = 1_000_000
     root: str = DEFAULT_ROOT
-    ping_every: float = 1.0
+    ping_every: float = 2.0
     silence: float = 10.0
     start_limit: float = 60.0
     grace: float = 5.0

@@ -19,6 +19,7 @@ from typing import Any
 from thespian.actors import ActorAddress, WatchMessage
 from thespian.system.transport import (
     ReceiveEnvelope,
+    SendStatus,
     Thespian__Run_Expired,
     Thespian__Run_HandlerResult,
     Thespian__Run_Terminated,
@@ -130,7 +131,7 @@ class Exchange:
     def _hand_over(self, handler: Any, only_sends: bool) -> Any:
         while self._incomingEnvelopes and not only_sends:
             envelope = self._incomingEnvelopes.pop(0)
-            if handler is None:
+            if handler is None or isinstance(envelope, Thespian__UpdateWork):  # no message: it wants to be returned
                 return envelope
             result = Thespian__Run_HandlerResult(handler(envelope))
             if not result:
@@ -252,8 +253,7 @@ class Exchange:
             self._read_idle(idle[number])
 
     def _read(self, incoming: Any) -> None:
-        unfinished = self._handleReadableIncoming(incoming, has_exclusive_flag=True)
-        if unfinished:
+        if unfinished := self._handleReadableIncoming(incoming, has_exclusive_flag=True):
             self._incomingSockets[unfinished.socket.fileno()] = unfinished
 
     def _read_idle(self, connection: Any) -> None:
@@ -279,10 +279,14 @@ class Exchange:
 
     def _hurry_transmits(self, now: float) -> None:
         for number, intent in list(self._transmitIntents.items()):
-            is_paused = hasattr(intent, "_pauseUntil") and not intent.expired()
+            is_over = intent.expired()
+            is_paused = hasattr(intent, "_pauseUntil") and not is_over
             if _due(intent) <= now and not is_paused and self._transmitIntents.get(number) is intent:
                 del self._transmitIntents[number]
-                self._check(intent)
+                if is_over:  # Thespian looks on while there is another connection to that peer
+                    self._finishIntent(intent, SendStatus.Failed)  # type: ignore[attr-defined]
+                else:
+                    self._check(intent)
 
     def _try_waiting(self, now: float) -> None:
         """Those that wait for a connection, if it is there, or for their time."""
@@ -390,7 +394,6 @@ def _due(under_way: Any) -> float:
     if getattr(under_way, "_awaitingTXSlot", False):
         return end
     for name in ("_retryTime", "_pauseUntil"):
-        timer = getattr(under_way, name, None)
-        if timer is not None:
+        if (timer := getattr(under_way, name, None)) is not None:
             end = min(end, timer._time_to_quit)
     return end

@@ -25,6 +25,7 @@ MAX_IN_FLIGHT = 200
 MAX_WAITING = 10_000
 FLUSH_SECONDS = 1.0
 _JOIN_SECONDS = 5.0
+_LEAST_PAUSE = 0.001  # a transport that is given no time at all does nothing
 
 _logger = logging.getLogger("saga_actors")
 
@@ -126,7 +127,8 @@ class Mailbox:
     def is_busy(self, address: ActorAddress) -> bool:
         """Whether a message to this address is under way, or waits; for the mailbox's own thread."""
         port = port_of(address)
-        return port in self._in_flight or port in self._waiting or any(letter.port == port for letter in self._posted)
+        posted = [*self._posted]  # others may post meanwhile
+        return port in self._in_flight or port in self._waiting or any(letter.port == port for letter in posted)
 
     def close(self) -> None:
         """Send what was posted, for up to a second, and end the thread; idempotent, from any thread."""
@@ -194,7 +196,7 @@ class Mailbox:
 
     def _pause(self) -> float:
         due = self._next_tick if self._close_by is None else min(self._next_tick, self._close_by)
-        return max(0.0, due - time.monotonic())
+        return max(_LEAST_PAUSE, due - time.monotonic())
 
     def _send(self) -> None:
         """Send what may be sent now. What fails at once comes back here by `_sent`, and leaves it to the loop."""

@@ -86,6 +86,7 @@ class LoopThread:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_served = False
 
     def call(self, job: Callable[[], None]) -> None:
         """Run this on the loop, after all that were given before; from any thread."""
@@ -95,8 +96,10 @@ class LoopThread:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
+            if not self._is_served:  # raises if the host has no more threads; the next call tries again
                 target = self._run
                 threading.Thread(target=target, args=(self._loop,), name="saga_actors-loop", daemon=True).start()
+                self._is_served = True
             return self._loop
 
     @staticmethod

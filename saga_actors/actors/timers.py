@@ -38,10 +38,10 @@ class Timers:
         """Have `action` called in so many seconds."""
         timer = Timer(self._clock() + seconds, action)
         with self._lock:
-            self._set.add(timer)
-            if timer.due < self._look_at:
-                self._look_at = timer.due
+            if self._thread is None or timer.due < self._look_at:
+                self._look_at = min(timer.due, self._look_at)
                 self._wake()
+            self._set.add(timer)
         return timer
 
     def cancel(self, timer: Timer) -> None:
@@ -51,8 +51,9 @@ class Timers:
 
     def _wake(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="saga_actors-timers", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="saga_actors-timers", daemon=True)
+            thread.start()  # raises if the host has no more threads; the next timer tries again
+            self._thread = thread
         else:
             self._sooner.notify()
 

@@ -151,6 +151,20 @@ class SealedTransport(Exchange, _Copied):  # type: ignore[misc]
             return bool(self._finishIntent(intent, SendStatus.DeadTarget))
         return bool(super()._next_XMIT_2(intent))
 
+    def _addedDataToIncoming(self, incoming: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take a message, if it is whole; a peer that reads no acknowledgements is hung up on, and not listened to."""
+        try:
+            return super()._addedDataToIncoming(incoming, *args, **kwargs)
+        except OSError:
+            incoming.close()
+            return None
+
+    def _finishIntent(self, intent: Any, status: Any = SendStatus.Sent) -> bool:
+        """An open connection that breaks says nothing of the peer, which is called again; to Thespian it is dead."""
+        if status == SendStatus.DeadTarget and hasattr(intent, "socket") and not intent.is_new_connection:
+            return self._retry(intent)
+        return bool(super()._finishIntent(intent, status))
+
     def close(self) -> None:
         """End every connection and fail what is not sent; idempotent, and does nothing after a fork."""
         if self._is_closed:
@@ -204,7 +218,8 @@ def more_has_come(actor: Actor) -> bool:
     """Whether the actor will be given another message at once; only those of this package are sure to reach it."""
     transport = getattr(getattr(actor, "_myRef", None), "transport", None)
     waiting: list[Any] = getattr(transport, "_incomingEnvelopes", [])
-    return bool(waiting) and type(waiting[-1].message).__module__.startswith("saga_actors.")
+    last = getattr(waiting[-1], "message", None) if waiting else None  # what is no envelope has none
+    return type(last).__module__.startswith("saga_actors.")
 
 
 def send_noticed(actor: Actor, address: ActorAddress, message: object, patience: float, on_done: OnDone) -> None:

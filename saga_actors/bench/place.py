@@ -31,8 +31,15 @@ class Place:
 def place(journal: str | None) -> Iterator[Place]:
     """Beside the given journal; without one in $TMPDIR, if that is set, or in the working directory."""
     where = Path(os.environ.get("TMPDIR") or Path.cwd()) if journal is None else _vacant(journal).parent
-    with tempfile.TemporaryDirectory(prefix="saga-bench-", dir=where) as folder:
+    with _folder_in(where) as folder:
         yield Place(Path(folder), url_of(Path(folder) / "sagas.db") if journal is None else journal)
+
+
+def _folder_in(where: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="saga-bench-", dir=where)
+    except OSError as error:
+        raise BenchError(f"no folder can be made in {where}: {error.strerror}; name another place") from None
 
 
 def _vacant(journal: str) -> Path:

@@ -104,6 +104,22 @@ def test_what_comes_up_while_a_message_is_under_way_is_asked_for_when_it_has_arr
     assert busy[:10] == [False] + [True] * 9
 
 
+def test_a_tick_that_takes_longer_than_its_interval_does_not_stop_the_post(
+    bare_system: BareSystem, make_box: Callable[..., Box]
+) -> None:
+    """On a machine that is too busy there is no time left until the next tick; messages come and go all the same."""
+    ticked = threading.Event()
+
+    def tick() -> None:
+        ticked.set()
+        time.sleep(0.02)
+
+    box = make_box(tick=tick, interval=0.01)
+    assert ticked.wait(10)
+    box.mailbox.post(address_of(bare_system.echo), "hello")
+    assert box.heard.get(timeout=10) == "hello"
+
+
 def test_a_closed_mailbox_is_not_woken(box: Box) -> None:
     """Whoever would ask by it is told at once."""
     box.mailbox.close()

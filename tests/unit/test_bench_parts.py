@@ -83,6 +83,12 @@ def test_other_journals_lie_beside_the_one_that_is_named(tmp_path: Path) -> None
         assert here.folder.parent == tmp_path
 
 
+def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
+    """In words, and not in a traceback."""
+    with pytest.raises(BenchError, match="no folder can be made"), place(url_of(tmp_path / "missing" / "sagas.db")):
+        pytest.fail("it was taken")
+
+
 @pytest.mark.parametrize(("kind", "syncs"), [("ext4", True), ("tmpfs", False)])
 def test_a_file_system_in_memory_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, syncs: bool

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from thespian.system.transport import Thespian__UpdateWork
 
 from saga_actors.actors import seal
 from saga_actors.actors.exchange import RETRY, Exchange
 from saga_actors.actors.key import KEY_FILE_VARIABLE, load_key
-from saga_actors.actors.transport import ClientTransport, address_of, port_of
+from saga_actors.actors.transport import ClientTransport, _tcp, address_of, more_has_come, port_of
 
 SOON = 5.0
 _NO_DESCRIPTOR = 987
@@ -196,6 +200,80 @@ def test_a_peer_that_ended_its_connection_is_called_again_soon(ends: tuple[End, 
     turns(here, peer, until=lambda: here.done == [True, True])
     assert peer.heard == ["first", "second"]
     assert time.monotonic() - began < 10 * RETRY.total_seconds()
+
+
+def test_a_message_to_a_peer_that_reads_nothing_has_its_time_though_that_peer_calls(ends: tuple[End, End]) -> None:
+    """It counts as not received when its time is over, and the loop does not spin, while the peer's call is open."""
+    here, _ = ends
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        here.send(port, "never read", patience=0.2)
+        here.turn()
+        with socket.create_connection(("127.0.0.1", here.port), SOON) as call:
+            call.sendall(bytes(_tcp.toSendBuffer((address_of(port), "a call"), seal.dumps)))
+            turns(here, until=lambda: here.heard == ["a call"])
+            turns(here, until=lambda: here.done == [False])
+
+
+def test_a_process_without_descriptors_left_goes_on(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says that a call could not be taken is no message, and is not handed over as one (P11)."""
+    here, _ = ends
+    handed_over: list[Any] = []
+
+    def none_left(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with socket.create_connection(("127.0.0.1", here.port), SOON):
+        with monkeypatch.context() as patch:
+            patch.setattr(here.transport, "new_socket", none_left)
+            result = here.transport.run(handed_over.append, timedelta(seconds=SOON))
+        assert isinstance(result, Thespian__UpdateWork)
+        assert handed_over == []
+
+
+def test_what_is_no_message_is_none_that_has_come() -> None:
+    """An actor that asks whether more has come is not ended by it (P11)."""
+    actor = SimpleNamespace(_myRef=SimpleNamespace(transport=SimpleNamespace(_incomingEnvelopes=[])))
+    assert not more_has_come(actor)  # type: ignore[arg-type]
+    actor._myRef.transport._incomingEnvelopes.append(Thespian__UpdateWork())
+    assert not more_has_come(actor)  # type: ignore[arg-type]
+
+
+def test_a_connection_that_breaks_does_not_make_its_peer_dead(ends: tuple[End, End]) -> None:
+    """What is sent over it is sent over the next one; only whom nobody can call is dead."""
+    here, peer = ends
+    here.send(peer.port, "first")
+    turns(here, peer, until=lambda: here.done)
+    for connection in here.transport._openSockets.values():
+        connection.socket.shutdown(socket.SHUT_RDWR)  # as a reset makes it: writing to it is a broken pipe
+    here.send(peer.port, "second")
+    turns(here, peer, until=lambda: len(here.done) == 2)
+    assert (here.done, peer.heard) == ([True, True], ["first", "second"])
+
+
+def test_a_peer_that_reads_no_acknowledgements_ends_its_own_connection_only(ends: tuple[End, End]) -> None:
+    """When no more of them fit in, it is hung up on; the loop goes on for the others (P11)."""
+    here, peer = ends
+    with socket.socket() as sulky:
+        sulky.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sulky.settimeout(SOON)
+        sulky.connect(("127.0.0.1", here.port))
+        sulky.sendall(framed(peer, 0))
+        turns(here, until=lambda: here.heard == [0])
+        for connection in here.transport._openSockets.values():
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+        def go_on() -> None:
+            for number in range(1, 10_000):
+                sulky.sendall(framed(peer, number))
+                here.turn()
+
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            go_on()
+    before = len(here.heard)
+    peer.send(here.port, "hello")
+    turns(here, peer, until=lambda: peer.done)
+    assert here.heard[before:] == ["hello"]
 
 
 def test_a_thread_that_waits_sees_what_another_sends(ends: tuple[End, End]) -> None:

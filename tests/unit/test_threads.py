@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from saga_actors.actors.threads import Threads
+from saga_actors.actors.threads import LoopThread, Threads
 
 PATIENCE = 10.0
 Job = Callable[[], object]
@@ -111,3 +111,19 @@ def test_without_any_thread_the_giver_hears_of_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError):
         Threads(3, call).submit([lambda: None])
+
+
+def test_a_host_without_threads_left_does_not_silence_the_loop_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls it then is told; the next call starts its thread, and is heard (P11)."""
+    done: SimpleQueue[str] = SimpleQueue()
+    loop = LoopThread()
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError, match="new thread"):
+            loop.call(lambda: done.put("lost"))
+    loop.call(lambda: done.put("next"))
+    assert done.get(timeout=PATIENCE) == "next"

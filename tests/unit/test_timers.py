@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -59,3 +60,19 @@ def test_what_was_cancelled_is_not_kept() -> None:
     for _ in range(100):
         timers.cancel(timers.after(FAR, lambda: None))
     assert not timers._set
+
+
+def test_a_host_without_threads_left_does_not_silence_the_timers_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets one then is told; the next one, though its time is later, starts the thread, and comes (P11)."""
+    came: SimpleQueue[str] = SimpleQueue()
+    timers = Timers()
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError, match="new thread"):
+            timers.after(0.01, lambda: came.put("lost"))
+    timers.after(0.02, lambda: came.put("next"))
+    assert came.get(timeout=PATIENCE) == "next"

@@ -1,0 +1,100 @@
+"""What a client's questions come to when they cannot be sent: those who asked are told, and nobody else."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saga_actors.actors import mailbox, seal
+from saga_actors.actors.client import Client
+from saga_actors.actors.key import KEY_FILE_VARIABLE, load_key
+from saga_actors.actors.protocol import Bundle, Located, Member
+from saga_actors.actors.seal import PacketError
+from saga_actors.actors.transport import ClientTransport, address_of, port_of
+from saga_actors.errors import OverloadedError
+from saga_actors.messages import SagaStarted, StartSaga, new_id
+from saga_actors.node_spec import NodeSpec
+
+PATIENCE = 10.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY_FILE_VARIABLE, str(tmp_path_factory.mktemp("key") / "key"))
+        load_key.cache_clear()
+        yield
+    load_key.cache_clear()
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    """One that starts no node."""
+    made = Client(NodeSpec(f"sqlite:///{tmp_path}/sagas.db"), tuple, starts=False)
+    yield made
+    made.close()
+
+
+def attach(client: Client, port: int) -> None:
+    """Have it take whoever listens there for its supervisor."""
+    member = Member("supervisor", 1, 0.0, address_of(port))
+    client._heard = client._beat = time.monotonic()
+    client._where = Located(new_id(), "life", member, member, ())
+
+
+def start(size: int) -> StartSaga:
+    return StartSaga(
+        correlation_id=new_id(), saga_id=new_id(), saga="shop:Order", fingerprint="f", digest="d", context=b"x" * size
+    )
+
+
+def answer_next(supervisor: ClientTransport) -> list[str]:
+    """Answer the next message with questions; the ids of the sagas that it would start."""
+    while True:
+        message, sender = supervisor.receive(PATIENCE) or (None, None)
+        asked = [item for item in message.items if isinstance(item, StartSaga)] if message is not None else []
+        answers = Bundle(tuple(SagaStarted(item.correlation_id, item.saga_id) for item in asked))
+        supervisor.transmit(sender, answers, supervisor.packet(answers), PATIENCE, lambda _: None)
+        if asked:
+            return [item.saga_id for item in asked]
+
+
+def test_only_whoever_asks_too_much_is_told_that_it_is_too_long(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no packet can hold fails its own question; those asked before and after it in one breath are answered."""
+    monkeypatch.setattr(seal, "MAX_PACKET", 400_000)
+    supervisor = ClientTransport()
+    try:
+        attach(client, port_of(supervisor.myAddress))
+        before, too_long, after = start(2), start(500_000), start(2)
+        futures = client.ask_many([before, too_long, after])
+        with pytest.raises(PacketError, match="too long"):
+            futures[1].result(PATIENCE)
+        started: list[str] = []
+        while len(started) < 2:
+            started += answer_next(supervisor)
+        while not (futures[0].done() and futures[2].done()):
+            supervisor.receive(0.01)
+        assert [futures[0].result().saga_id, futures[2].result().saga_id] == started
+        assert started == [before.saga_id, after.saga_id]
+    finally:
+        supervisor.close()
+
+
+def test_only_those_who_find_no_room_are_told_that_there_is_none(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor reads nothing: what was taken to be sent waits on, and each of the rest is refused on its own."""
+    monkeypatch.setattr(mailbox, "MAX_WAITING", 2)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        attach(client, deaf.getsockname()[1])
+        futures = client.ask_many([start(200_000) for _ in range(4)])
+        errors = [future.exception(PATIENCE) for future in futures[2:]]
+        assert [type(error) for error in errors] == [OverloadedError] * 2
+        assert errors[0] is not errors[1]
+        assert not any(future.done() for future in futures[:2])
