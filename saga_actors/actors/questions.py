@@ -20,6 +20,9 @@ from saga_actors.messages import Refusal, Refused, RunSaga, SagasStarted, StartS
 ASK_AGAIN = 2.0
 """Seconds after which a question is asked again."""
 
+MOST_AGAIN = 1_000
+"""So many questions at most are asked again in that time; of more, each has its turn less often."""
+
 DRAINING_PAUSE = 0.1
 """Seconds after which a node that is ending is asked again: soon it is another."""
 
@@ -65,6 +68,7 @@ class Questions:
         self._open: dict[str, Question] = {}
         self._times: dict[bool, list[_Entry]] = {False: [], True: []}  # heaps, by whom they are for
         self._numbers = itertools.count()
+        self._since, self._asked_again = clock(), 0
 
     def __bool__(self) -> bool:
         return bool(self._open)
@@ -130,13 +134,25 @@ class Questions:
         now = self._clock()
         with self._lock:
             times, due = self._times[to_status], []
+            again = self._may_ask_again(now)
             while times and times[0][0] <= now:
                 entry = heapq.heappop(times)
-                if self._counts(entry):
+                if not self._counts(entry):
+                    continue
+                again -= entry[2].sent
+                if again < 0 and entry[2].sent:
+                    self._set_due(entry[2], now + ASK_AGAIN)
+                else:
                     due.append(entry)
             for entry in due:
                 heapq.heappush(times, entry)
         return [question for _, _, question in due]
+
+    def _may_ask_again(self, now: float) -> int:
+        """How many may be, before the present `ASK_AGAIN` seconds are over."""
+        if now - self._since >= ASK_AGAIN:
+            self._since, self._asked_again = now, 0
+        return MOST_AGAIN - self._asked_again
 
     def _counts(self, entry: _Entry) -> bool:
         """Only the last one of a question does."""
@@ -163,8 +179,9 @@ class Questions:
                     items, size = [], 0
                 items.append(wording)
                 size += length
-                question.sent = True
                 with self._lock:
+                    self._asked_again += question.sent
+                    question.sent = True
                     self._set_due(question, self._clock() + ASK_AGAIN)
             if items:
                 yield to_status, Bundle(tuple(items))

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from saga_actors.actors.questions import ASK_AGAIN, BUNDLE_BYTES, DRAINING_PAUSE, Questions
+from saga_actors.actors.questions import ASK_AGAIN, BUNDLE_BYTES, DRAINING_PAUSE, MOST_AGAIN, Questions
 from saga_actors.errors import NodeError
 from saga_actors.messages import AwaitSaga, GetStatus, Refusal, Refused, SagaEnded, SagaStarted, StartSaga, new_id
 from saga_actors.outcomes import Completed
@@ -175,3 +175,28 @@ def test_what_was_answered_is_not_remembered(questions: Questions, clock: Clock)
     clock.now += ASK_AGAIN
     assert sent(questions) == []
     assert questions._times == {False: [], True: []}
+
+
+def test_of_very_many_questions_only_some_are_asked_again_at_a_time_and_each_has_its_turn(
+    questions: Questions, clock: Clock
+) -> None:
+    """P12: 100,000 that wait do not drown the supervisor in reminders; new ones go out at once, whatever waits."""
+    for n in range(3 * MOST_AGAIN):
+        questions.add(AwaitSaga(f"q{n}", f"s{n}"), to_status=False)
+    assert len(posted(questions)) == 3 * MOST_AGAIN
+    seen: set[str] = set()
+    for _ in range(3):
+        clock.now += ASK_AGAIN
+        again = posted(questions)
+        assert len(again) == MOST_AGAIN
+        assert posted(questions) == []
+        seen |= set(again)
+        questions.add(AwaitSaga(f"new{clock.now}", "new"), to_status=False)
+        assert posted(questions) == [f"new{clock.now}"]
+    assert len(seen & {f"q{n}" for n in range(3 * MOST_AGAIN)}) >= 3 * MOST_AGAIN - 3
+
+
+def posted(questions: Questions) -> list[str]:
+    """Send what is due; the ids of it."""
+    bundles = questions.bundled(questions.due(False))
+    return [item.correlation_id for _, bundle in bundles for item in bundle.items]
