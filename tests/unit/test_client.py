@@ -11,7 +11,6 @@ import pytest
 
 from saga_actors.actors import mailbox, seal
 from saga_actors.actors.client import Client
-from saga_actors.actors.key import KEY_FILE_VARIABLE, load_key
 from saga_actors.actors.protocol import Bundle, Located, Member
 from saga_actors.actors.seal import PacketError
 from saga_actors.actors.transport import ClientTransport, address_of, port_of
@@ -22,13 +21,7 @@ from saga_actors.node_spec import NodeSpec
 PATIENCE = 10.0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEY_FILE_VARIABLE, str(tmp_path_factory.mktemp("key") / "key"))
-        load_key.cache_clear()
-        yield
-    load_key.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_key")
 
 
 @pytest.fixture

@@ -16,20 +16,13 @@ from thespian.system.transport import Thespian__UpdateWork
 
 from saga_actors.actors import seal
 from saga_actors.actors.exchange import RETRY, Exchange
-from saga_actors.actors.key import KEY_FILE_VARIABLE, load_key
 from saga_actors.actors.transport import ClientTransport, _tcp, address_of, more_has_come, port_of
 
 SOON = 5.0
 _NO_DESCRIPTOR = 987
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEY_FILE_VARIABLE, str(tmp_path_factory.mktemp("key") / "key"))
-        load_key.cache_clear()
-        yield
-    load_key.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_key")
 
 
 class End:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_actors.actors import seal
-from saga_actors.actors.key import KEY_FILE_VARIABLE, load_key
 
-
-@pytest.fixture(scope="module", autouse=True)
-def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEY_FILE_VARIABLE, str(tmp_path_factory.mktemp("key") / "key"))
-        load_key.cache_clear()
-        yield
-    load_key.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_key")
 
 
 def packet(message: object) -> bytes:
