@@ -16,7 +16,7 @@ LIMIT = 1_000
 
 @attrs.frozen
 class Receipt:
-    """What the payment gateway answers."""
+    """What the gateway answers to a charge."""
 
     id: str
     declined: bool
@@ -24,7 +24,12 @@ class Receipt:
 
 
 class Gateway:
-    """A payment gateway that is not there. A real one remembers each key, and charges once for all that have it."""
+    """A shop's partners, who are not there. Real ones remember each key, and act once for all calls that have it."""
+
+    def reserve(self, order_id: str, idempotency_key: str) -> str:
+        return f"res_{order_id}"
+
+    def release(self, key: str | None) -> None: ...
 
     def charge(self, total: int, idempotency_key: str) -> Receipt:
         return Receipt(f"ch_{idempotency_key[:8]}", declined=total > LIMIT, why=f"{total} is over the limit of {LIMIT}")
@@ -33,15 +38,23 @@ class Gateway:
 
     def refund_by_key(self, key: str | None) -> None: ...
 
+    def ship(self, order_id: str, idempotency_key: str) -> str:
+        return f"par_{order_id}"
+
+    def cancel(self, key: str | None) -> None: ...
+
+    def confirm(self, order_id: str, idempotency_key: str) -> None: ...
+
 
 gateway = Gateway()
 
 
 def reserve(order: dict[str, Any]) -> dict[str, Any]:
-    return {"reservation": f"res_{order['order_id']}"}
+    return {"reservation": gateway.reserve(order["order_id"], idempotency_key=current_step().idempotency_key)}
 
 
-def release(order: dict[str, Any]) -> None: ...
+def release(order: dict[str, Any]) -> None:  # the key is known, whether reserve answered or not
+    gateway.release(current_step().undoes_key)
 
 
 def charge(order: dict[str, Any]) -> dict[str, Any]:
@@ -59,21 +72,23 @@ def refund(order: dict[str, Any]) -> None:  # gets the context as it was when ch
 
 
 def ship(order: dict[str, Any]) -> dict[str, Any]:
-    return {"parcel": f"par_{order['order_id']}"}
+    return {"parcel": gateway.ship(order["order_id"], idempotency_key=current_step().idempotency_key)}
 
 
-def cancel_shipment(order: dict[str, Any]) -> None: ...
+def cancel_shipment(order: dict[str, Any]) -> None:
+    gateway.cancel(current_step().undoes_key)
 
 
-def send_confirmation(order: dict[str, Any]) -> None: ...
+def send_confirmation(order: dict[str, Any]) -> None:
+    gateway.confirm(order["order_id"], idempotency_key=current_step().idempotency_key)
 
 
 class PlaceOrder(Saga):
     """Reserve, charge, ship and tell the customer; undone in reverse if a step fails."""
 
-    reserve_inventory = step(reserve, compensate=release)
-    charge_payment = step(charge, compensate=refund, timeout=10, retries=3)
-    create_shipment = step(ship, compensate=cancel_shipment)
+    reserve_inventory = step(reserve, compensate=release, unknown_on=TimeoutError)
+    charge_payment = step(charge, compensate=refund, timeout=10, retries=3, unknown_on=TimeoutError)
+    create_shipment = step(ship, compensate=cancel_shipment, unknown_on=TimeoutError)
     notify_customer = step(send_confirmation, on_failure="ignore")
 
 

@@ -17,6 +17,7 @@ from saga_actors.errors import (
     NestedCoordinatorError,
     NodeError,
     NodeUnreachableError,
+    NotAllowedError,
     NotServedError,
     OutcomeUnknown,
     OverloadedError,
@@ -24,6 +25,7 @@ from saga_actors.errors import (
     SagaHeldError,
     SagaIdError,
     SagaInterruptedError,
+    SagaPrunedError,
     SagaTimeoutError,
     SchemaError,
     StartManyError,
@@ -31,6 +33,8 @@ from saga_actors.errors import (
 )
 from saga_actors.node_connection import Node, connect
 from saga_actors.outcomes import (
+    Action,
+    Cancellation,
     Compensated,
     CompensationFailed,
     Completed,
@@ -44,9 +48,13 @@ from saga_actors.outcomes import (
 from saga_actors.retry import Retry
 from saga_actors.step_context import StepContext, current_step
 from saga_actors.telemetry import EventName, TelemetryEvent
+from saga_actors.verbs import AcceptReport
 
 __all__ = [
     "Abort",
+    "AcceptReport",
+    "Action",
+    "Cancellation",
     "Compensated",
     "CompensationFailed",
     "Completed",
@@ -66,6 +74,7 @@ __all__ = [
     "Node",
     "NodeError",
     "NodeUnreachableError",
+    "NotAllowedError",
     "NotServedError",
     "Outcome",
     "OutcomeUnknown",
@@ -76,6 +85,7 @@ __all__ = [
     "SagaHeldError",
     "SagaIdError",
     "SagaInterruptedError",
+    "SagaPrunedError",
     "SagaState",
     "SagaStatus",
     "SagaTimeoutError",

@@ -59,6 +59,20 @@ def moment(deadline: object) -> datetime | None:
     )
 
 
+def past(given: Any, what: str) -> float:
+    """A time in the past in POSIX seconds, also if it is given as so long ago."""
+    try:
+        if isinstance(given, timedelta) and given >= timedelta(0):
+            return (datetime.now(UTC) - given).timestamp()
+        if isinstance(given, datetime) and given.tzinfo is not None:
+            return given.timestamp()
+    except OverflowError:
+        pass
+    raise SagaActorsError(
+        f"{what} is {given!r}; expected a timedelta, such as timedelta(days=30), or a datetime with a time zone"
+    )
+
+
 def state_named(state: Any) -> SagaState | None:
     """A state, also if it is given by its value."""
     try:

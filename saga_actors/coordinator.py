@@ -26,6 +26,7 @@ from saga_actors.errors import (
     SagaHeldError,
     SagaIdError,
     SagaInterruptedError,
+    SagaPrunedError,
     SagaTimeoutError,
     StartManyError,
 )
@@ -57,6 +58,7 @@ from saga_actors.messages import (
 from saga_actors.node_spec import NodeSpec
 from saga_actors.outcomes import C, Outcome, SagaState, SagaStatus
 from saga_actors.retry import seconds
+from saga_actors.verbs import OperatorVerbs
 
 if TYPE_CHECKING:
     from saga_actors.actors.attachment import Attachment, Wait
@@ -76,7 +78,7 @@ LARGEST_CONTEXT = 32_000_000
 """A bigger one would not fit into a message, with what is around it; bytes."""
 
 
-class Coordinator:
+class Coordinator(OperatorVerbs):
     """Runs sagas durably, with a journal in a SQLite file; for threads, not for an event loop.
 
     `url`: `sqlite:///sagas.db` or, absolute, `sqlite:////var/lib/shop/sagas.db`. `node="auto"` attaches to the node
@@ -238,7 +240,7 @@ class Coordinator:
         if not isinstance(reply, StatusIs):
             raise _unexpected(reply)
         status = reply.status
-        if not status.state.ended:
+        if not status.state.ended or status.pruned:
             return status
         return attrs.evolve(status, outcome=self._outcome_if_legible(status.saga_id))
 
@@ -247,18 +249,21 @@ class Coordinator:
         *,
         state: SagaState | str | None = None,
         saga: type[Saga[Any]] | str | None = None,
+        since: datetime | timedelta | None = None,
         limit: int = 100,
+        after: ListedSaga | None = None,
     ) -> Sequence[ListedSaga]:
-        """The newest sagas first, at most `limit` of them; only those in this state, or of this class or name."""
-        chosen, name, limit = (
-            arguments.state_named(state),
-            arguments.saga_name(saga),
-            arguments.positive(limit, "limit"),
-        )
+        """The newest sagas first, at most `limit` of them; only those in this state, or of this class or name.
+
+        `since`: accepted since then, or within so long. For the next page give the last of this one as `after`; sagas
+        that come or change meanwhile move none of the others.
+        """
+        chosen, name = arguments.state_named(state), arguments.saga_name(saga)
+        limit, born = arguments.positive(limit, "limit"), None if since is None else arguments.past(since, "since")
         found: list[ListedSaga] = []
-        page: int | None = None
+        page = None if after is None else after.number
         while len(found) < limit:
-            reply = self._inquire(ListSagas(new_id(), chosen, name, min(limit - len(found), 500), page))
+            reply = self._inquire(ListSagas(new_id(), chosen, name, min(limit - len(found), 500), page, born))
             if not isinstance(reply, SagasAre):
                 raise _unexpected(reply)
             found += reply.sagas
@@ -361,7 +366,7 @@ class Coordinator:
         try:
             ended = self._archive.ended(saga_id)
             return None if ended is None else _decoded(ended, None)
-        except (ContextError, CorruptionError):
+        except (ContextError, CorruptionError, SagaPrunedError):
             return None
 
 

@@ -6,7 +6,7 @@ saga folded from any prefix of its journal goes on exactly as one that lived thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -23,44 +23,40 @@ from saga_actors.events import (
     HoldReason,
     Phase,
     PlanAdopted,
-    Resolved,
-    Retried,
     RetryScheduled,
     RollbackStarted,
     SagaCompensated,
     SagaCompleted,
     SagaHeld,
-    Settled,
-    Skipped,
     StepFailed,
     UndoFailed,
     Verdict,
 )
-from saga_actors.execution import COMPENSATED, COMPENSATING, COMPLETED, FATAL, HELD, RUNNING, Execution
+from saga_actors.execution import CUT_SHORT, Execution
 from saga_actors.inputs import (
-    CancelRequested,
     Failed,
     HoldRequested,
     Input,
     PlanOffered,
     Quieted,
     Report,
-    ResolveRequested,
-    RetryRequested,
-    SettleRequested,
-    SkipRequested,
     SlotReserved,
     Succeeded,
     TimePassed,
     WorkerDied,
 )
+from saga_actors.operation import OPERATIONS, RefusedError, accept
 from saga_actors.outcomes import FailureKind
-from saga_actors.pinning import differences, obstacles
-from saga_actors.plan import OnFailure, OnUnknown, StepPlan
-from saga_actors.progress import Attempt, Progress
+from saga_actors.pinning import appended, differences
+from saga_actors.plan import OnFailure, OnUnknown
+from saga_actors.progress import Progress
+from saga_actors.transitions import COMPENSATING, HELD, RUNNING
 
 UNDO_RERUNS = 10
 """How often an undo cut short by a crash is run again before its saga is held."""
+
+UNBEGUN_RERUNS = 3
+"""How often a step that its worker could not take is run again, also where it must not be run twice."""
 
 
 @attrs.frozen
@@ -75,15 +71,11 @@ class Decision:
     refused: str | None = None
 
 
-class _RefusedError(Exception):
-    """An operator's input that makes no sense; its text says why, and what would."""
-
-
 def decide(execution: Execution, given: Input, at: float, roll: float) -> Decision:
     """What `given` brings about at `at` (POSIX seconds); `roll` in [0, 1) draws a retry's jitter."""
     try:
         caused = _CAUSES[type(given)](execution, given, at)
-    except _RefusedError as refusal:
+    except RefusedError as refusal:
         return Decision(execution, refused=str(refusal))
     plan = given.plan if isinstance(given, PlanOffered) else None
     events: list[Event] = []
@@ -128,8 +120,9 @@ def _follows_forward(e: Execution, at: float, roll: float) -> Event | None:
 
 def _retry_forward(e: Execution, at: float, roll: float) -> Event | None:
     plan, forward = e.plan.steps[e.cursor], e.steps[e.cursor].forward
-    if forward.ending is Ending.INTERRUPTED:
-        rerun = forward.reruns < plan.reruns
+    if forward.ending in CUT_SHORT:
+        most = plan.reruns if forward.ending is Ending.INTERRUPTED else max(plan.reruns, UNBEGUN_RERUNS)
+        rerun = forward.reruns < most
         return RetryScheduled(at, Phase.EXECUTE, plan.name, at, rerun=True) if rerun else None
     if _retryable(forward) and forward.retries < plan.retries.times:
         return RetryScheduled(at, Phase.EXECUTE, plan.name, at + plan.retries.delay(forward.retries + 1, roll))
@@ -161,7 +154,7 @@ def _follows_back(e: Execution, at: float, roll: float) -> Event | None:
 
 def _retry_back(e: Execution, index: int, at: float, roll: float) -> Event | None:
     plan, back = e.plan.steps[index], e.steps[index].back
-    if back.ending is Ending.INTERRUPTED:
+    if back.ending in CUT_SHORT:
         if back.reruns < UNDO_RERUNS:
             return RetryScheduled(at, Phase.COMPENSATE, plan.name, at, rerun=True)
         detail = f"the undo of step {plan.name!r} was cut short {back.reruns + 1} times; find out why, then retry it"
@@ -247,84 +240,18 @@ def _on_slot(e: Execution, given: SlotReserved, at: float) -> tuple[Event, ...]:
     return (AttemptStarted(at, wanted.phase, wanted.step.name, wanted.attempt, given.epoch, given.worker),)
 
 
-def _on_cancel(e: Execution, given: CancelRequested, at: float) -> tuple[Event, ...]:
-    if e.state is RUNNING and e.cancelled:
-        return ()
-    if e.going_back or e.state in (COMPLETED, COMPENSATED):
-        raise _RefusedError(f"the saga is {e.state}: it cannot be turned back any more")
-    return (Cancelled(at, FailureKind.CANCELLED, given.reason, given.by),)
-
-
 def _on_hold(e: Execution, given: HoldRequested, at: float) -> tuple[Event, ...]:
     return (SagaHeld(at, given.reason, given.detail),) if e.state in (RUNNING, COMPENSATING) else ()
 
 
-def _on_retry(e: Execution, given: RetryRequested, at: float) -> tuple[Event, ...]:
-    _refuse_unless_parked(e)
-    return (Retried(at, given.by, given.reason),)
-
-
-def _refuse_unless_parked(e: Execution) -> None:
-    if e.resolved is not None:
-        raise _RefusedError(f"the saga was resolved as {e.state} by {e.resolved.by}; that is final")
-    if e.state not in (FATAL, HELD):
-        raise _RefusedError(f"the saga is {e.state}; only a fatal or held one waits for an operator")
-
-
-def _on_settle(e: Execution, given: SettleRequested, at: float) -> tuple[Event, ...]:
-    unknown = e.in_doubt
-    if e.state is not HELD or given.step not in unknown:
-        raise _RefusedError(
-            f"step {given.step!r} of a saga that is {e.state} cannot be settled; "
-            f"only an unknown step of a held saga can, here: {', '.join(unknown) or 'none'}"
-        )
-    earlier = e.steps[: e.index(given.step)]
-    if given.happened and e.going_back and any(step.back.begun or step.skipped for step in earlier):
-        raise _RefusedError(f"steps before {given.step!r} are being undone already, so it cannot be; undo it by hand")
-    return (Settled(at, given.step, given.happened, given.by, given.reason, given.context),)
-
-
-def _on_skip(e: Execution, given: SkipRequested, at: float) -> tuple[Event, ...]:
-    _refuse_unless_parked(e)
-    stuck = e.plan.steps[e.position[1]].name if e.going_back and e.position else None
-    if given.step != stuck:
-        can = stuck or "none"
-        raise _RefusedError(f"the undo of step {given.step!r} has not failed; the one that can be skipped: {can}")
-    _refuse_while_running(attempt for attempt in e.attempts if attempt[1].name == stuck)
-    return (Skipped(at, given.step, given.by, given.reason),)
-
-
-def _on_resolve(e: Execution, given: ResolveRequested, at: float) -> tuple[Event, ...]:
-    _refuse_unless_parked(e)
-    if not given.state.ended:
-        raise _RefusedError(f"a saga cannot be resolved as {given.state}; expected completed, compensated or fatal")
-    _refuse_while_running(e.attempts)
-    return (Resolved(at, given.state, given.by, given.reason),)
-
-
-def _refuse_while_running(attempts: Iterable[tuple[Phase, StepPlan, Attempt]]) -> None:
-    for phase, plan, attempt in attempts:
-        raise _RefusedError(f"attempt {attempt.number} to {phase} step {plan.name!r} is not quiet yet; try again later")
-
-
 def _on_plan(e: Execution, given: PlanOffered, at: float) -> tuple[Event, ...]:
     if given.by is not None:
-        return _on_accept(e, given, at)
+        return accept(e, given, at)
     if given.plan.plan_id == e.plan.plan_id or e.state not in (RUNNING, COMPENSATING, HELD):
         return ()
     if found := differences(e, given.plan):
         return _on_hold(e, HoldRequested(HoldReason.DEFINITION_CHANGED, "; ".join(found)), at)
-    return (PlanAdopted(at, given.plan.plan_id),)
-
-
-def _on_accept(e: Execution, given: PlanOffered, at: float) -> tuple[Event, ...]:
-    if e.held is None:
-        raise _RefusedError(f"the saga is {e.state}; only a held one can be given another definition")
-    if given.plan.plan_id == e.plan.plan_id and e.held.reason is not HoldReason.DEFINITION_CHANGED:
-        raise _RefusedError("the saga has this definition already, and is held for another reason")
-    if found := obstacles(e, given.plan):
-        raise _RefusedError("the served definition cannot take this saga over: " + "; ".join(found))
-    return (PlanAdopted(at, given.plan.plan_id, given.by, given.reason),)
+    return (PlanAdopted(at, given.plan.plan_id, appended=appended(e.plan, given.plan)),)
 
 
 _CAUSES: dict[type[Any], Callable[[Execution, Any, float], tuple[Event, ...]]] = {
@@ -334,11 +261,7 @@ _CAUSES: dict[type[Any], Callable[[Execution, Any, float], tuple[Event, ...]]] =
     WorkerDied: _on_death,
     SlotReserved: _on_slot,
     TimePassed: lambda _e, _given, _at: (),
-    CancelRequested: _on_cancel,
     HoldRequested: _on_hold,
-    RetryRequested: _on_retry,
-    SettleRequested: _on_settle,
-    SkipRequested: _on_skip,
-    ResolveRequested: _on_resolve,
     PlanOffered: _on_plan,
+    **OPERATIONS,
 }

@@ -75,6 +75,17 @@ class SagaHeldError(SagaActorsError):
         self.reason = reason
 
 
+class NotAllowedError(SagaActorsError):
+    """What an operator asked for makes no sense as the saga stands; nothing was changed, the message says what would.
+
+    `status(saga_id).allowed_actions` lists what can be done.
+    """
+
+
+class SagaPrunedError(SagaActorsError):
+    """The saga has ended, and its records were pruned since; `status` still says how it ended."""
+
+
 class OverloadedError(SagaActorsError):
     """The node has as many unfinished sagas as it may have, or no room on its disk; nothing was accepted, try later."""
 

@@ -1,7 +1,8 @@
 """The facts of a saga: what its journal holds, in the past tense and in order. `at` is POSIX seconds.
 
 A context is bytes made by the codec; here they are opaque. Everything else is plain values, so that a history reads
-well with nothing but `sqlite3 -readonly`.
+well with nothing but `sqlite3 -readonly`. What somebody asked for has the id of the `request`, so that asking again
+changes nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +24,28 @@ class Phase(StrEnum):
 
 
 class Ending(StrEnum):
-    """How an attempt ended that did not succeed (section 4 of the design)."""
+    """How an attempt ended that did not succeed (section 4 of the design).
+
+    `unusable`: its code came to its end, and what it returned cannot be used; so it is a failure, and very likely had
+    its effect. `unbegun`: its worker could not take it, and no code of it ran.
+    """
 
     FAILED = "failed"
     UNKNOWN = "unknown"
     TIMED_OUT = "timed_out"
     INTERRUPTED = "interrupted"
+    UNUSABLE = "unusable"
+    UNBEGUN = "unbegun"
+
+    @property
+    def failure_kind(self) -> FailureKind:
+        """What a saga says that went back for it."""
+        return FailureKind.FAILED if self in (Ending.UNUSABLE, Ending.UNBEGUN) else FailureKind(self)
+
+    @property
+    def certain(self) -> bool:
+        """Whether it says that nothing has happened (P7)."""
+        return self in (Ending.FAILED, Ending.UNBEGUN)
 
 
 class Verdict(StrEnum):
@@ -157,6 +174,7 @@ class Cancelled:
     kind: FailureKind
     reason: str
     by: str | None = None
+    request: str | None = None
 
 
 @attrs.frozen
@@ -204,6 +222,7 @@ class Retried:
     at: float
     by: str
     reason: str
+    request: str | None = None
 
 
 @attrs.frozen
@@ -216,6 +235,7 @@ class Settled:
     by: str
     reason: str
     context: bytes | None = attrs.field(default=None, repr=False)
+    request: str | None = None
 
 
 @attrs.frozen
@@ -226,6 +246,7 @@ class Skipped:
     step: str
     by: str
     reason: str
+    request: str | None = None
 
 
 @attrs.frozen
@@ -236,16 +257,22 @@ class Resolved:
     state: SagaState
     by: str
     reason: str
+    request: str | None = None
 
 
 @attrs.frozen
 class PlanAdopted:
-    """The saga goes on with another plan: steps were appended, or an operator accepted the change."""
+    """The saga goes on with another plan: it differs in nothing that matters, or an operator accepted the change.
+
+    `appended` names the steps that were appended behind those that there were, with commas between.
+    """
 
     at: float
     plan_id: str
     by: str | None = None
     reason: str | None = None
+    request: str | None = None
+    appended: str | None = None
 
 
 Event = (

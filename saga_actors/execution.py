@@ -1,7 +1,7 @@
 """One execution of a saga as a value: what its events make of it. No I/O, clock or randomness.
 
-Everything that changes the state of a saga is in this file, by the table below; `decision` says which events an input
-brings about. After the model of h11's `_state.py`.
+Everything that changes the state of a saga is in this file, by the table in `transitions`; `decision` says which events
+an input brings about. After the model of h11's `_state.py`.
 """
 
 from __future__ import annotations
@@ -41,34 +41,20 @@ from saga_actors.evolve import Changes, derived, evolve
 from saga_actors.outcomes import Failure, SagaState
 from saga_actors.plan import OnFailure, SagaPlan, StepPlan
 from saga_actors.progress import Attempt, Progress, StepRun, Wanted
+from saga_actors.transitions import (
+    ACCEPTED,
+    BACK,
+    COMPENSATED,
+    COMPENSATING,
+    FATAL,
+    HELD,
+    RUNNING,
+    SAME,
+    TRANSITIONS,
+)
 
-RUNNING, COMPENSATING = SagaState.RUNNING, SagaState.COMPENSATING
-COMPLETED, COMPENSATED, FATAL, HELD = SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL, SagaState.HELD
-SAME, BACK, NAMED = "as it was", "as before it was held", "as the operator says"
-ACCEPTED = "as before it was held, if that was for its definition and an operator accepts the new one"
+CUT_SHORT = (Ending.INTERRUPTED, Ending.UNBEGUN)
 STEP_HOLDS = (HoldReason.UNKNOWN_OUTCOME, HoldReason.UNDO_INTERRUPTED)
-
-TRANSITIONS: dict[type[Any], dict[SagaState, SagaState | str]] = {
-    AttemptStarted: {RUNNING: SAME, COMPENSATING: SAME},
-    AttemptSucceeded: {RUNNING: SAME, COMPENSATING: SAME, HELD: SAME},
-    AttemptFailed: {RUNNING: SAME, COMPENSATING: SAME, HELD: SAME},
-    AttemptQuieted: {RUNNING: SAME, COMPENSATING: SAME, HELD: SAME},
-    RetryScheduled: {RUNNING: SAME, COMPENSATING: SAME},
-    StepFailed: {RUNNING: SAME},
-    Cancelled: {RUNNING: SAME, HELD: BACK},
-    RollbackStarted: {RUNNING: COMPENSATING},
-    SagaCompleted: {RUNNING: COMPLETED},
-    SagaCompensated: {COMPENSATING: COMPENSATED},
-    UndoFailed: {COMPENSATING: FATAL},
-    SagaHeld: {RUNNING: HELD, COMPENSATING: HELD, HELD: HELD},
-    Retried: {FATAL: COMPENSATING, HELD: BACK},
-    Settled: {HELD: BACK},
-    Skipped: {FATAL: COMPENSATING, HELD: BACK},
-    Resolved: {FATAL: NAMED, HELD: NAMED},
-    PlanAdopted: {RUNNING: SAME, COMPENSATING: SAME, HELD: ACCEPTED},
-}
-"""Which event may follow in which state, and what the state is then. `Accepted` begins a saga; nothing else does."""
-
 
 _NOWHERE: dict[SagaState, SagaState | str] = {}
 
@@ -94,6 +80,7 @@ class Execution:
     held: SagaHeld | None = None
     held_from: SagaState | None = None
     resolved: Resolved | None = None
+    requests: frozenset[str | None] = frozenset()
 
     @classmethod
     def begin(cls, plan: SagaPlan, event: Accepted) -> Execution:
@@ -148,7 +135,7 @@ class Execution:
                 return None
         elif step.forward.live or any(each.back.live for each in self.steps):
             return None
-        rerun = progress.ending is Ending.INTERRUPTED
+        rerun = progress.ending in CUT_SHORT
         return Wanted(phase, plan, progress.begun + 1, progress.due, rerun, self.runs_alone(phase, index))
 
     @property
@@ -187,7 +174,13 @@ class Execution:
     @property
     def left(self) -> tuple[str, ...]:
         """The steps that a rollback still has to undo, in its order."""
-        return tuple(reversed(self._names(lambda step, plan: step.to_undo(plan)))) if self.going_back else ()
+        turned = self.going_back or (self.resolved is not None and self.failure is not None)
+        return tuple(reversed(self._names(lambda step, plan: step.to_undo(plan)))) if turned else ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The steps whose undo an operator did by hand."""
+        return self._names(lambda step, _: step.skipped)
 
     def index(self, name: str) -> int:
         """Where the step of this name stands; `CorruptionError` if the plan has none."""
@@ -361,7 +354,10 @@ class Execution:
             raise CorruptionError(f"saga {self.saga_id!r}: the journal has no plan {event.plan_id!r}")
         by_name = {p.name: s for p, s in zip(self.plan.steps, self.steps, strict=True)}
         steps = tuple(by_name.get(p.name, StepRun()) for p in plan.steps)
-        return {"plan": plan, "steps": steps}
+        return {"plan": plan, "steps": steps} | self._asked(event)
+
+    def _asked(self, event: Any) -> Changes:
+        return {} if event.request is None else {"requests": self.requests | {event.request}}
 
 
 _APPLY: dict[type[Any], Callable[[Execution, Any], Changes]] = {
@@ -371,16 +367,16 @@ _APPLY: dict[type[Any], Callable[[Execution, Any], Changes]] = {
     AttemptQuieted: Execution._quieted,
     RetryScheduled: Execution._scheduled,
     StepFailed: Execution._step_failed,
-    Cancelled: lambda _, event: {"cancelled": event},
+    Cancelled: lambda e, event: {"cancelled": event} | e._asked(event),
     RollbackStarted: Execution._turned_back,
     SagaCompleted: Execution._ended,
     SagaCompensated: Execution._ended,
     UndoFailed: Execution._undo_failed,
     SagaHeld: Execution._put_on_hold,
-    Retried: Execution._retried,
-    Settled: Execution._settled,
-    Skipped: Execution._skipped,
-    Resolved: Execution._resolved,
+    Retried: lambda e, event: e._retried(event) | e._asked(event),
+    Settled: lambda e, event: e._settled(event) | e._asked(event),
+    Skipped: lambda e, event: e._skipped(event) | e._asked(event),
+    Resolved: lambda e, event: e._resolved(event) | e._asked(event),
 }
 
 

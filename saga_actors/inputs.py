@@ -1,4 +1,7 @@
-"""What may happen to an execution from outside: reports of workers, the clock, and what operators ask for."""
+"""What may happen to an execution from outside: reports of workers, the clock, and what operators ask for.
+
+A `request` is the id under which somebody asked: what was done under one is not done again.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +75,7 @@ class CancelRequested:
 
     reason: str
     by: str | None = None
+    request: str | None = None
 
 
 @attrs.frozen
@@ -88,6 +92,7 @@ class RetryRequested:
 
     by: str
     reason: str
+    request: str | None = None
 
 
 @attrs.frozen
@@ -99,6 +104,7 @@ class SettleRequested:
     by: str
     reason: str
     context: bytes | None = attrs.field(default=None, repr=False)
+    request: str | None = None
 
 
 @attrs.frozen
@@ -108,6 +114,7 @@ class SkipRequested:
     step: str
     by: str
     reason: str
+    request: str | None = None
 
 
 @attrs.frozen
@@ -117,6 +124,7 @@ class ResolveRequested:
     state: SagaState
     by: str
     reason: str
+    request: str | None = None
 
 
 @attrs.frozen
@@ -126,6 +134,7 @@ class PlanOffered:
     plan: SagaPlan
     by: str | None = None
     reason: str | None = None
+    request: str | None = None
 
 
 Report = Succeeded | Failed | Quieted

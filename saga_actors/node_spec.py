@@ -23,7 +23,8 @@ class NodeSpec:
     `sys_path` and `cwd` are absolute. `linger` is how long it stays without clients; None: until told to end.
     `root` is the dotted name of the actor that a life creates and asks to `Begin`. A life whose root has not answered
     for `silence` is replaced, and so is one that is not ready after `start_limit`. A worker
-    whose step timed out and still runs is killed after `grace`.
+    whose step timed out and still runs is killed after `grace`. `clock` is for tests: a file by which they turn the
+    node's clocks.
     """
 
     journal_url: str
@@ -40,6 +41,7 @@ class NodeSpec:
     silence: float = 10.0
     start_limit: float = 60.0
     grace: float = 5.0
+    clock: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))

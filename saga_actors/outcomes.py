@@ -71,13 +71,20 @@ class Failure:
 @compact
 @attrs.frozen
 class Completed(Generic[C]):
-    """Every step is done or ignored, and nothing was undone."""
+    """Every step is done or ignored, and nothing was undone; or an operator, `resolved_by`, says that it is completed.
+
+    Of every outcome: `ignored` names the steps whose failure did not matter, `in_doubt` those of which nobody knows
+    whether they happened, `left` those that are still to undo, in the order in which they would be, and `skipped` those
+    whose failed undo an operator did by hand.
+    """
 
     context: C
     saga_id: str = attrs.field(kw_only=True)
     ignored: tuple[str, ...] = attrs.field(kw_only=True, default=())
     in_doubt: tuple[str, ...] = attrs.field(kw_only=True, default=())
     resolved_by: str | None = attrs.field(kw_only=True, default=None)
+    left: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    skipped: tuple[str, ...] = attrs.field(kw_only=True, default=())
 
 
 @compact
@@ -95,15 +102,13 @@ class Compensated(Generic[C]):
     in_doubt: tuple[str, ...] = attrs.field(kw_only=True, default=())
     resolved_by: str | None = attrs.field(kw_only=True, default=None)
     left: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    skipped: tuple[str, ...] = attrs.field(kw_only=True, default=())
 
 
 @compact
 @attrs.frozen
 class CompensationFailed(Generic[C]):
-    """An undo failed for good: `failure` is why the saga went back, `undo` which undo failed and why.
-
-    `left` names the steps that are still to undo, in the order in which they would be.
-    """
+    """An undo failed for good: `failure` is why the saga went back, `undo` which undo failed and why."""
 
     failure: Failure
     undo: Failure
@@ -113,9 +118,31 @@ class CompensationFailed(Generic[C]):
     ignored: tuple[str, ...] = attrs.field(kw_only=True, default=())
     in_doubt: tuple[str, ...] = attrs.field(kw_only=True, default=())
     resolved_by: str | None = attrs.field(kw_only=True, default=None)
+    skipped: tuple[str, ...] = attrs.field(kw_only=True, default=())
 
 
 Outcome = Completed[C] | Compensated[C] | CompensationFailed[C]
+
+
+class Action(StrEnum):
+    """What an operator may do with a saga that is held or fatal: the name of the coordinator's method."""
+
+    RETRY = "retry"
+    SETTLE = "settle"
+    SKIP = "skip"
+    CANCEL = "cancel"
+    ACCEPT = "accept"
+    RESOLVE = "resolve"
+
+
+class Cancellation(StrEnum):
+    """What came of cancelling a saga: it goes back now, or went back before, or has ended."""
+
+    ACCEPTED = "accepted"
+    ALREADY_GOING_BACK = "already_going_back"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    FATAL = "fatal"
 
 
 class WaitingFor(StrEnum):
@@ -135,7 +162,8 @@ class SagaStatus:
 
     `served` is False when no node runs, or the node does not serve this saga. `outcome` is set when the saga has
     ended and its context can be read without importing anything (dict contexts); `result(saga_id, PlaceOrder)` reads
-    the rest.
+    the rest. `allowed_actions`: what an operator may do with it, if it is held or fatal. `left`: what a rollback still
+    has to undo, in its order. `pruned`: only how it ended is still kept.
     """
 
     saga_id: str
@@ -154,3 +182,6 @@ class SagaStatus:
     created_at: datetime
     updated_at: datetime
     outcome: Outcome[Any] | None = attrs.field(default=None, repr=False)
+    allowed_actions: tuple[Action, ...] = ()
+    left: tuple[str, ...] = ()
+    pruned: bool = False

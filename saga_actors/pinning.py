@@ -28,6 +28,14 @@ def obstacles(execution: Execution, served: SagaPlan) -> tuple[str, ...]:
     return tuple(text for text, acceptable in _compared(execution, served) if not acceptable)
 
 
+def appended(before: SagaPlan, now: SagaPlan) -> str | None:
+    """The names of the steps behind those that there were; None if there are none, or others were there."""
+    count = len(before.steps)
+    names = [step.name for step in now.steps]
+    is_longer = len(names) > count and names[:count] == [step.name for step in before.steps]
+    return ", ".join(names[count:]) if is_longer else None
+
+
 def _compared(execution: Execution, served: SagaPlan) -> Iterator[tuple[str, bool]]:
     if served.context != execution.plan.context:
         yield f"the context was {execution.plan.context}, and is {served.context} now", True

@@ -81,7 +81,7 @@ class Progress:
                 "live": self.live if event.ending is Ending.TIMED_OUT else self._live_but(event.attempt),
                 "awaited": None,
                 "undecided": True,
-                "doubtful": self.doubtful or event.ending is not Ending.FAILED,
+                "doubtful": self.doubtful or not event.ending.certain,
                 "ending": event.ending,
                 "fault": event.fault,
             },
@@ -124,7 +124,7 @@ class Progress:
         """What the last failed attempt said, as the failure of `step`."""
         fault = self.fault
         return Failure(
-            kind=kind or FailureKind(self.ending or Ending.FAILED),
+            kind=kind or (self.ending or Ending.FAILED).failure_kind,
             step=step,
             reason=fault.reason if fault else "",
             error_type=fault.error_type if fault else None,
@@ -148,7 +148,8 @@ class StepRun:
 
     def failure(self, name: str) -> Failure:
         """Why the step, called `name`, did not succeed; a clean failure does not hide an earlier doubt (P7)."""
-        after_doubt = self.forward.ending is Ending.FAILED and self.verdict is Verdict.UNKNOWN
+        ending = self.forward.ending
+        after_doubt = ending is not None and ending.certain and self.verdict is Verdict.UNKNOWN
         return self.forward.failure(name, FailureKind.UNKNOWN if after_doubt else None)
 
     def to_undo(self, plan: StepPlan) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-from saga_actors.execution import COMPENSATED, COMPENSATING, COMPLETED, FATAL, HELD, RUNNING, Execution
+from saga_actors.execution import Execution
+from saga_actors.operation import allowed_actions
 from saga_actors.outcomes import (
     Compensated,
     CompensationFailed,
@@ -15,6 +17,7 @@ from saga_actors.outcomes import (
     SagaStatus,
     WaitingFor,
 )
+from saga_actors.transitions import COMPENSATED, COMPENSATING, COMPLETED, FATAL, HELD, RUNNING
 
 
 def moment(seconds: float) -> datetime:
@@ -26,31 +29,23 @@ def outcome_of(execution: Execution) -> Outcome[bytes] | None:
     """How the execution ended, its context still encoded; None if it has not ended."""
     e = execution
     by = e.resolved.by if e.resolved else None
+    left = e.left if by or e.state is FATAL else ()
+    common: dict[str, Any] = {
+        "saga_id": e.saga_id,
+        "ignored": e.ignored,
+        "in_doubt": e.in_doubt,
+        "resolved_by": by,
+        "left": left,
+        "skipped": e.skipped,
+    }
+    by_hand = Failure(FailureKind.FAILED, None, e.resolved.reason if e.resolved else "")
+    failure = e.failure or by_hand
     if e.state is COMPLETED:
-        return Completed(e.context, saga_id=e.saga_id, ignored=e.ignored, in_doubt=e.in_doubt, resolved_by=by)
-    unknown = Failure(FailureKind.FAILED, None, e.resolved.reason if e.resolved else "")
-    failure = e.failure or unknown
+        return Completed(e.context, **common)
     if e.state is COMPENSATED:
-        return Compensated(
-            failure,
-            e.context,
-            saga_id=e.saga_id,
-            ignored=e.ignored,
-            in_doubt=e.in_doubt,
-            resolved_by=by,
-            left=e.left if by else (),
-        )
+        return Compensated(failure, e.context, **common)
     if e.state is FATAL:
-        return CompensationFailed(
-            failure,
-            e.undo_failure or unknown,
-            saga_id=e.saga_id,
-            context=e.context,
-            left=e.left,
-            ignored=e.ignored,
-            in_doubt=e.in_doubt,
-            resolved_by=by,
-        )
+        return CompensationFailed(failure, e.undo_failure or by_hand, context=e.context, **common)
     return None
 
 
@@ -72,6 +67,8 @@ def status_of(execution: Execution, *, served: bool) -> SagaStatus:
         in_doubt=e.in_doubt,
         ignored=e.ignored,
         held_reason=f"{e.held.reason}: {e.held.detail}" if e.held else None,
+        allowed_actions=allowed_actions(e),
+        left=e.left,
         created_at=moment(e.created_at),
         updated_at=moment(e.updated_at),
     )

@@ -13,10 +13,11 @@
 
 `duration` is in seconds: of an attempt since it was started, of the others since the saga was accepted; it is left out
 where the records that tell it cannot be read. `phase` is `execute` or `compensate`, `attempt` counts from 1. `ending`
-is `failed`, `unknown`, `timed_out` or `interrupted`; after `timed_out` the same attempt may still come to a `step_ok`.
-`kind` says why the saga went back: one of the endings, `cancelled` or `deadline`; `failed_step` is None for the last
-two. `resolved` is True where an operator ended the saga by hand; `step` is the one whose undo failed, else None. A saga
-that an operator reopened ends again: it has another end event.
+is `failed`, `unknown`, `timed_out`, `interrupted`, `unusable` (what it returned cannot be used) or `unbegun`; after
+`timed_out` the same attempt may still come to a `step_ok`. `kind` says why the saga went back: one of the first four,
+`cancelled` or `deadline`; `failed_step` is None for the last two. `resolved` is True where an operator ended
+the saga by hand; `step` is the one whose undo failed, else None. A saga that an operator reopened ends again: it has
+another end event.
 
 Events are told at least once, in the order of the journal: an event that may have been told before, by a process that
 ended since, has `repeated` set. `saga_id` and `seq` (its number in the saga's history) name an event for ever.
@@ -145,6 +146,7 @@ class _Reason(NamedTuple):
     seq: int
     step: str
     kind: FailureKind
+    certain: bool
     is_final: bool
 
 
@@ -253,14 +255,15 @@ class Translator:
     def _attempt_failed(self, found: Tailed, event: AttemptFailed) -> None:
         self._reason = None
         if event.phase is Phase.EXECUTE:
-            self._reason = _Reason(found.saga_id, found.seq, event.step, FailureKind(event.ending), is_final=False)
+            kind, certain = event.ending.failure_kind, event.ending.certain
+            self._reason = _Reason(found.saga_id, found.seq, event.step, kind, certain, is_final=False)
 
     def _step_failed(self, found: Tailed, event: StepFailed) -> None:
         last, self._reason = self._reason, None
         if last and (last.saga_id, last.seq, last.step) == (found.saga_id, found.seq - 1, event.step):
-            in_doubt = last.kind is FailureKind.FAILED and event.verdict is Verdict.UNKNOWN
+            in_doubt = last.certain and event.verdict is Verdict.UNKNOWN
             kind = FailureKind.UNKNOWN if in_doubt else last.kind
-            self._reason = _Reason(found.saga_id, found.seq, event.step, kind, is_final=True)
+            self._reason = _Reason(found.saga_id, found.seq, event.step, kind, last.certain, is_final=True)
 
     def _why_back(self, found: Tailed) -> Metadata:
         """Why the saga went back, as the execution itself has it.

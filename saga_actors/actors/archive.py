@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from saga_actors.actors.inquiry import Inquiry, Question
-from saga_actors.errors import CorruptionError, JournalError
+from saga_actors.actors.inquiry import Inquiry, Question, pruned
+from saga_actors.errors import CorruptionError, JournalError, SagaPrunedError, UnknownSagaError
 from saga_actors.execution import Execution, fold
 from saga_actors.journal import JournalReader, JournalUrl, open_reader
 from saga_actors.messages import SagaEnded
@@ -28,11 +28,16 @@ class Archive:
             return Inquiry(reader, largest_history=None).answer(question, frozenset())
 
     def ended(self, saga_id: str) -> SagaEnded | None:
-        """The end of a saga; None if it has none yet. Raises UnknownSagaError and CorruptionError."""
+        """The end of a saga; None if it has none yet. Raises UnknownSagaError, SagaPrunedError and CorruptionError."""
         with self._reader() as reader:
             execution = _folded(reader, saga_id)
         outcome = outcome_of(execution)
         return None if outcome is None else SagaEnded("", saga_id, execution.plan.saga, outcome)
+
+    def execution(self, saga_id: str) -> Execution:
+        """The saga as its events tell it; raises UnknownSagaError, SagaPrunedError and CorruptionError."""
+        with self._reader() as reader:
+            return _folded(reader, saga_id)
 
     @contextmanager
     def _reader(self) -> Iterator[JournalReader]:
@@ -44,7 +49,12 @@ class Archive:
 
 
 def _folded(reader: JournalReader, saga_id: str) -> Execution:
-    history = reader.load(saga_id)
+    try:
+        history = reader.load(saga_id)
+    except UnknownSagaError:
+        if (stone := reader.tombstone(saga_id)) is None:
+            raise
+        raise SagaPrunedError(pruned(stone)) from None
     try:
         return fold((stored.event for stored in history), reader.plan)
     except JournalError:

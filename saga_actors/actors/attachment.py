@@ -19,10 +19,12 @@ from saga_actors.errors import (
     CorruptionError,
     DefinitionMismatchError,
     NestedCoordinatorError,
+    NotAllowedError,
     NotServedError,
     OverloadedError,
     SagaActorsError,
     SagaIdError,
+    SagaPrunedError,
     UnknownSagaError,
 )
 from saga_actors.messages import Refusal, Refused, new_id
@@ -190,6 +192,8 @@ _ERRORS: dict[str, Callable[[str], SagaActorsError]] = {
     Refusal.OVERLOADED: OverloadedError,
     Refusal.CORRUPT: CorruptionError,
     Refusal.TOO_LARGE: ContextError,
+    Refusal.NOT_ALLOWED: NotAllowedError,
+    Refusal.PRUNED: SagaPrunedError,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
@@ -31,7 +30,14 @@ _PACKAGE = __name__.partition(".")[0] + "."
 
 
 class UnusableError(Exception):
-    """The context cannot be read, or the result cannot be stored; its text says which step, where and why."""
+    """The context cannot be read, or the result cannot be stored; its text says which step, where and why.
+
+    `ran`: the code of a step came to its end, and so very likely had its effect.
+    """
+
+    def __init__(self, message: str, *, ran: bool = False) -> None:
+        super().__init__(message)
+        self.ran = ran
 
 
 @attrs.frozen
@@ -82,12 +88,12 @@ class Attempt:
         except ContextError as error:
             raise UnusableError(f"step {self.key.step!r}: {error}") from error
 
-    def step_context(self) -> StepContext:
-        """What `current_step()` answers, given that the code begins now."""
+    def step_context(self, now: float) -> StepContext:
+        """What `current_step()` answers, given that the code begins `now` (POSIX seconds)."""
         order = self.order
         key = order.key
         outcome = cast(Literal["completed", "unknown"] | None, order.outcome) if self.side.is_undo else None
-        times_out_at = time.time() + order.timeout
+        times_out_at = now + order.timeout
         return StepContext(key.saga_id, order.saga, key.step, key.phase, key.attempt, outcome, times_out_at)
 
     # Out.
@@ -108,14 +114,14 @@ class Attempt:
         try:
             return apply_result(self.order.context, context, result, kind, step=step, limit=self.limit)
         except ContextError as error:
-            raise UnusableError(str(error)) from error
+            raise UnusableError(str(error), ran=True) from error
         except Exception as error:  # a mapping of the user's own may raise anything
-            raise UnusableError(f"the result of step {step!r} cannot be read: {_reason(error)}") from error
+            raise UnusableError(f"the result of step {step!r} cannot be read: {_reason(error)}", ran=True) from error
 
     def failed(self, error: BaseException) -> Failed:
         """The report of a call that raised."""
         if isinstance(error, UnusableError):
-            return Failed(*self._name, Ending.FAILED, unusable(str(error)))
+            return Failed(*self._name, Ending.UNUSABLE if error.ran else Ending.FAILED, unusable(str(error)))
         ending, retryable = self._judged(error)
         fault = Fault(_cut(_reason(error), REASON_BYTES), class_name(type(error)), _traceback(error), retryable)
         return Failed(*self._name, ending, fault)

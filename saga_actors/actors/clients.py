@@ -40,6 +40,14 @@ class Waiter:
     correlation_id: str
 
 
+class Refusing(Exception):
+    """What somebody asked for is not done; its text says why, and what would be."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Clients:
     """All who talk to one supervisor from outside."""
 

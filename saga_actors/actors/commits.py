@@ -87,7 +87,7 @@ class Commits:
             again, self._without_room = self._without_room, set()
             for saga_id in again:
                 if self._engine.sagas.get(saga_id) is None:
-                    self._engine.restore(saga_id)
+                    self._engine.recovery.restore(saga_id)
 
 
 def log() -> logging.Logger:

@@ -16,6 +16,7 @@ from saga_actors.actors.clients import Clients, Peer
 from saga_actors.actors.commits import Commits
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.limits import BEATS_HEARD, Limits
+from saga_actors.actors.marks import Marks, MemoryMarks
 from saga_actors.actors.neighbourhood import Neighbourhood
 from saga_actors.actors.protocol import (
     Address,
@@ -37,7 +38,7 @@ from saga_actors.actors.recovery import Recovery
 from saga_actors.actors.saga import Decided
 from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.actors.sagas import Sagas, Tracked
-from saga_actors.actors.slots import KeptSlot, Slots, Waiting, limits
+from saga_actors.actors.slots import KeptSlot, Slots, Waiting
 from saga_actors.actors.team import Team
 from saga_actors.actors.turn import Turn
 from saga_actors.errors import CorruptionError, JournalFullError, UnknownSagaError
@@ -62,13 +63,15 @@ class Engine:
         roll: Callable[[], float],
         position: int = 0,
         took_over: bool = False,
+        marks: Marks | None = None,
     ) -> None:
         self.journal = journal
         self.epoch = epoch
         self.limits = limits
         self.clock = clock
         self.neighbourhood = Neighbourhood(position)
-        self.sagas = Sagas(journal, clock, roll)
+        marks = marks or MemoryMarks()
+        self.sagas = Sagas(journal, clock, roll, marks)
         self.team = Team(epoch)
         self.slots = Slots(limits.threads)
         self.clients = Clients(clock())
@@ -77,13 +80,13 @@ class Engine:
         self.unfinished = journal.count_unfinished()
         self.out: list[tuple[Address, Any]] = []
         self.done = False
-        self._recovery = Recovery(self)
+        self.recovery = Recovery(self, marks)
         self._reception = Reception(self, inquiry)
         self._commits = Commits(self)
         self._alarms = Alarms()
         self._drain_until: float | None = None
         self._farewell_at = 0.0
-        self._illegible: set[str] = set()
+        self.illegible: set[str] = set()
 
     # Messages in, messages out.
 
@@ -111,7 +114,7 @@ class Engine:
         for saga_id in self._alarms.due(now):
             if self.sagas.get(saga_id) is not None:
                 self.happen(saga_id, TimePassed())
-        self._recovery.go_on()
+        self.recovery.go_on()
         self._commits.try_for_room(now)
         self._reception.tick()
         self.out += self.team.overdue(now)
@@ -125,7 +128,7 @@ class Engine:
         """Seconds until `tick` has something to do."""
         if self.done:
             return 1.0
-        if self._recovery.going_on:
+        if self.recovery.going_on:
             return 0.0
         now = self.clock()
         due = [self._alarms.next - now] if self._alarms.next is not None else []
@@ -140,19 +143,18 @@ class Engine:
             case FromWorker():
                 self.report(message)
             case Inventory():
-                self._recovery.inventory(message)
+                self.recovery.inventory(message)
             case Loaded():
-                self.team.loaded(message)
-                self.slots.serves(message.worker, limits(message))
+                self.slots.serves(message.worker, self.team.loaded(message))
                 self._reception.loaded()
             case Joined():
-                self._recovery.join(message)
+                self.recovery.join(message)
             case Left():
-                self._recovery.left(message.worker)
+                self.recovery.left(message.worker)
             case Neighbours():
                 self.neighbourhood.meet(message)
             case Roster():
-                self._recovery.compare(message)
+                self.recovery.compare(message)
             case CaughtUp():
                 self.neighbourhood.listeners_heard(message.position)
             case Drain():
@@ -180,7 +182,7 @@ class Engine:
                 return
             if kept is not None and decided.order is not None:
                 self.slots.pass_on(key, decided.order[1].key)
-        elif saga_id in self._illegible:
+        elif saga_id in self.illegible:
             return  # the worker keeps it, until an operator has made something of the saga
         if is_quiet:
             self.slots.release(key)
@@ -202,7 +204,7 @@ class Engine:
     def tracked(self, saga_id: str) -> Tracked | None:
         """The saga, restored if it must be; None if it is completed, compensated, unknown or cannot be read."""
         tracked = self.sagas.get(saga_id)
-        if tracked is not None or saga_id in self._illegible:
+        if tracked is not None or saga_id in self.illegible:
             return tracked
         try:
             row = self.journal.find(saga_id)
@@ -211,7 +213,7 @@ class Engine:
         except CorruptionError as corruption:
             self.hold(saga_id, HoldReason.CORRUPT, str(corruption))
             return None
-        return self.sagas.get(saga_id) if self._recovery.restore(saga_id) else None
+        return self.sagas.get(saga_id) if self.recovery.restore(saga_id) else None
 
     def happen(self, saga_id: str, given: Input, kept: KeptSlot | None = None) -> Decided | None:
         """Tell a tracked saga that this happened, and where it may go on at once.
@@ -257,11 +259,17 @@ class Engine:
         elif too_often:
             self.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
         else:
-            self._recovery.restore(saga_id)
+            self.recovery.restore(saga_id)
 
-    def restore(self, saga_id: str) -> None:
-        """Fold a saga anew."""
-        self._recovery.restore(saga_id)
+    def is_illegible(self, saga_id: str) -> bool:
+        """Whether the saga is held because its records cannot be read, or its actor raises."""
+        return saga_id in self.illegible
+
+    def read_again(self, saga_id: str) -> Tracked | None:
+        """An illegible saga, if it can be read by now."""
+        self.illegible.discard(saga_id)
+        self.recovery.pardon(saga_id)
+        return self.tracked(saga_id)
 
     def withdraw(self, saga_id: str) -> None:
         """Nothing that this saga decided in this turn has happened."""
@@ -277,7 +285,7 @@ class Engine:
         self.withdraw(saga_id)
         self.slots.end(saga_id)
         if reason in (HoldReason.CRASHED, HoldReason.CORRUPT):
-            self._illegible.add(saga_id)
+            self.illegible.add(saga_id)
         try:
             self.journal.hold(self.epoch, saga_id, reason, detail, self.clock())
         except JournalFullError as full:
@@ -301,6 +309,7 @@ class Engine:
         self._commits.commit(self.turn)
         self._release()
         self.turn = Turn()
+        self._reception.operators.sweep()
         self._finish_draining()
         self.out += self.neighbourhood.news(self.team.all_served, self.clock())
         out, self.out = self.out, []

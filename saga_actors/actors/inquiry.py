@@ -9,10 +9,10 @@ from typing import TypeVar, assert_never
 
 import attrs
 
-from saga_actors.errors import CorruptionError, JournalError, SagaIdError, UnknownSagaError
+from saga_actors.errors import CorruptionError, JournalError, SagaIdError, SagaPrunedError, UnknownSagaError
 from saga_actors.events import HoldReason
 from saga_actors.execution import fold
-from saga_actors.journal.port import CorruptRow, History, JournalReader, Page, SagaRow, held_reason
+from saga_actors.journal.port import CorruptRow, History, JournalReader, Page, SagaRow, Tombstone, held_reason
 from saga_actors.messages import (
     GetHistory,
     GetStatus,
@@ -25,7 +25,7 @@ from saga_actors.messages import (
     StatusIs,
     checked_id,
 )
-from saga_actors.outcomes import SagaState, SagaStatus, WaitingFor
+from saga_actors.outcomes import Action, SagaState, SagaStatus, WaitingFor
 from saga_actors.plan import SagaPlan
 from saga_actors.status import moment, status_of
 
@@ -67,6 +67,8 @@ class Inquiry:
             return self._answer(question, served)
         except UnknownSagaError as error:
             return Refused(question.correlation_id, Refusal.UNKNOWN_SAGA, str(error))
+        except SagaPrunedError as error:
+            return Refused(question.correlation_id, Refusal.PRUNED, str(error))
         except SagaIdError as error:
             return Refused(question.correlation_id, Refusal.BAD_REQUEST, str(error))
         except CorruptionError as error:
@@ -92,6 +94,10 @@ class Inquiry:
             return self._folded(saga_id, served)
         except CorruptionError as error:
             return _summed_up(self._row(saga_id), str(error), served)
+        except SagaPrunedError:
+            stone = self._tombstone(saga_id)
+            assert stone is not None
+            return _remembered(stone)
 
     def _folded(self, saga_id: str, served: Collection[str]) -> SagaStatus:
         """The status by the saga's events; CorruptionError if they make none, so that one saga cannot harm others."""
@@ -117,7 +123,15 @@ class Inquiry:
         return HistoryIs(question.correlation_id, question.saga_id, events)
 
     def _load(self, saga_id: str) -> History:
-        return self._read(lambda: self.reader.load(saga_id))
+        try:
+            return self._read(lambda: self.reader.load(saga_id))
+        except UnknownSagaError:
+            if (stone := self._tombstone(saga_id)) is None:
+                raise
+            raise SagaPrunedError(pruned(stone)) from None
+
+    def _tombstone(self, saga_id: str) -> Tombstone | None:
+        return self._read(lambda: self.reader.tombstone(saga_id))
 
     def _row(self, saga_id: str) -> SagaRow:
         row = self._read(lambda: self.reader.find(saga_id))
@@ -135,6 +149,7 @@ class Inquiry:
             lambda: self.reader.list(
                 state=question.state,
                 saga=question.saga,
+                since=question.since,
                 limit=min(question.limit, LARGEST_PAGE),
                 after=question.after,
             )
@@ -173,8 +188,36 @@ def _summed_up(row: SagaRow, why: str, served: Collection[str]) -> SagaStatus:
         in_doubt=(),
         ignored=(),
         held_reason=row.held_reason or held_reason(HoldReason.CORRUPT, why),
+        allowed_actions=() if row.state.ended else (Action.RETRY, Action.RESOLVE),
         created_at=moment(row.created_at),
         updated_at=moment(row.updated_at),
+    )
+
+
+def pruned(stone: Tombstone) -> str:
+    """What there is to say of a saga that was pruned."""
+    return f"saga {stone.saga_id!r} ended as {stone.state}, and its records were pruned on {moment(stone.pruned_at):%F}"
+
+
+def _remembered(stone: Tombstone) -> SagaStatus:
+    """What is left of a saga that was pruned."""
+    return SagaStatus(
+        saga_id=stone.saga_id,
+        saga=stone.saga,
+        state=stone.state,
+        served=False,
+        waiting_for=None,
+        completed_steps=(),
+        current_step=None,
+        attempt=None,
+        next_attempt_at=None,
+        failure=None,
+        in_doubt=(),
+        ignored=(),
+        held_reason=None,
+        created_at=moment(stone.created_at),
+        updated_at=moment(stone.ended_at),
+        pruned=True,
     )
 
 
@@ -188,7 +231,7 @@ def _listed(page: Page) -> tuple[ListedSaga, ...]:
 def _line(row: SagaRow | CorruptRow) -> ListedSaga:
     if isinstance(row, SagaRow):
         times = moment(row.created_at), moment(row.updated_at)
-        return ListedSaga(row.saga_id, row.saga, row.state, *times, row.held_reason)
+        return ListedSaga(row.saga_id, row.saga, row.state, *times, row.held_reason, row.number)
     nobody_knows = moment(0)
     why = held_reason(HoldReason.CORRUPT, row.why)
-    return ListedSaga(row.saga_id, "", SagaState.HELD, nobody_knows, nobody_knows, why)
+    return ListedSaga(row.saga_id, "", SagaState.HELD, nobody_knows, nobody_knows, why, row.number)

@@ -10,7 +10,7 @@ TELL_TELEMETRY = 0.05
 """Seconds between two hints to telemetry that there is something new."""
 
 CATCH_UP = 2.0
-"""Seconds for which a node that ends waits for the listeners of telemetry."""
+"""Seconds for which whoever ends a node, or removes sagas, waits for the listeners of telemetry."""
 
 Sent = tuple[Address, Any]
 
@@ -40,7 +40,17 @@ class Neighbourhood:
 
     def listeners_heard(self, position: int) -> None:
         """The listeners were told of everything up to here."""
-        self._listeners_heard = position
+        self._listeners_heard = max(position, self._listeners_heard)
+
+    def tell_listeners(self) -> tuple[int, list[Sent]]:
+        """Have the listeners told of everything until now: how far that is, and what is to be sent."""
+        if self._who.telemetry is None or self.have_heard(self._position):
+            return -1, []
+        return self._position, [(self._who.telemetry, CatchUp(self._position))]
+
+    def have_heard(self, position: int) -> bool:
+        """Whether the listeners were told of everything up to here."""
+        return self._listeners_heard >= position
 
     def news_at(self) -> float | None:
         """When somebody is to be told something, if anybody is."""

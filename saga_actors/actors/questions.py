@@ -191,4 +191,4 @@ def _length(wording: Any) -> int:
     """Bytes of what is long in it."""
     if isinstance(wording, StartSagas):
         return sum(150 + len(one.context) for one in wording.sagas)
-    return len(getattr(wording, "context", b""))
+    return len(getattr(wording, "context", None) or b"")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from saga_actors.actors.clients import Peer, Waiter
+from saga_actors.actors.clients import Peer, Refusing, Waiter
 from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.operators import Operation, Operators, Sweep
 from saga_actors.actors.protocol import Alive, Detach, Detached, Heartbeat, LoadFailure, Serve, Serving
 from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.actors.turn import Roll
@@ -45,18 +46,13 @@ OF_THE_CLASS = (Refusal.DRAINING, Refusal.NOT_SERVED, Refusal.MISMATCH)
 """Refusals that are for all sagas of a class, and are said once."""
 
 
-class _Refusing(Exception):
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 class Reception:
     """Answers clients and actors."""
 
     def __init__(self, engine: Engine, inquiry: Inquiry) -> None:
         self._engine = engine
         self._inquiry = inquiry
+        self.operators = Operators(engine)
         self._serves: list[tuple[float, Waiter, Serve]] = []
         self._departing: list[Waiter] = []
         self._drain = 0.0
@@ -71,6 +67,10 @@ class Reception:
                 self._guarded(self._start_all, message, peer)
             case AwaitSaga():
                 self._guarded(self._await, message, peer)
+            case _ if isinstance(message, Operation):
+                self._guarded(self.operators.operate, message, peer)
+            case _ if isinstance(message, Sweep):
+                self.operators.sweep_later(message, Waiter(peer, message.correlation_id))
             case GetStatus() | ListSagas() | GetHistory():
                 engine.clients.answer(peer, self._inquiry.answer(message, engine.team.all_served))
             case Heartbeat():
@@ -86,7 +86,7 @@ class Reception:
     def _guarded(self, taken: Any, message: Any, peer: Peer) -> None:
         try:
             taken(message, Waiter(peer, message.correlation_id))
-        except _Refusing as refusal:
+        except Refusing as refusal:
             self._engine.clients.answer(peer, Refused(message.correlation_id, refusal.code, str(refusal)))
 
     # Starting and waiting.
@@ -109,7 +109,7 @@ class Reception:
                     plan = plan or self._admitting(message)
                     self._begin(plan, one, message.deadline)
                 turn.enrolled.setdefault(one.saga_id, []).append(roll)
-            except _Refusing as refusal:
+            except Refusing as refusal:
                 if refusal.code in OF_THE_CLASS:
                     raise  # nothing was begun, for the first that is not known asks
                 roll.refused[one.saga_id] = (refusal.code, str(refusal))
@@ -122,7 +122,7 @@ class Reception:
         try:
             begun = engine.sagas.begin(plan, accepted)
         except SagaCrashedError as crash:
-            raise _Refusing(Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}") from crash
+            raise Refusing(Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}") from crash
         engine.stage(saga_id, begun)
 
     def _started(self, waiter: Waiter, saga_id: str) -> None:
@@ -139,14 +139,14 @@ class Reception:
         if tracked is not None:
             saga, digest = tracked.decided.plan.saga, tracked.decided.execution.digest
         else:
-            row = self._row(new.saga_id)
+            row = self._row(new.saga_id) or self._tombstone(new.saga_id)
             if row is None:
                 return False
             saga, digest = row.saga, row.digest
         if saga != wanted:
-            raise _Refusing(Refusal.ID_TAKEN, f"saga id {new.saga_id!r} belongs to a {saga}; choose another id")
+            raise Refusing(Refusal.ID_TAKEN, f"saga id {new.saga_id!r} belongs to a {saga}; choose another id")
         if digest != new.digest:
-            raise _Refusing(
+            raise Refusing(
                 Refusal.ID_TAKEN,
                 f"saga id {new.saga_id!r} was started with another context; the same id stands for the same saga "
                 "with the same input, so choose another id, or ask for its result",
@@ -157,14 +157,14 @@ class Reception:
         """The plan by which sagas of this class are accepted now."""
         engine = self._engine
         if engine.draining:
-            raise _Refusing(Refusal.DRAINING, "the node is ending; start the saga at the next one")
+            raise Refusing(Refusal.DRAINING, "the node is ending; start the saga at the next one")
         plan = engine.team.served(message.saga)
         if plan is None:
             failure = engine.team.failure(message.saga)
             why = f": {failure.message}" if failure else "; have it served first"
-            raise _Refusing(Refusal.NOT_SERVED, f"the node does not serve {message.saga}{why}")
+            raise Refusing(Refusal.NOT_SERVED, f"the node does not serve {message.saga}{why}")
         if plan.fingerprint != message.fingerprint:
-            raise _Refusing(
+            raise Refusing(
                 Refusal.MISMATCH,
                 f"the node serves another definition of {message.saga} than yours "
                 f"({plan.fingerprint}, not {message.fingerprint}); restart whichever of the two is older",
@@ -174,24 +174,22 @@ class Reception:
     def _admit(self, new: RunSaga | StartSaga | NewSaga) -> None:
         engine = self._engine
         if not new.context:  # asked after by someone who did not know whether it had come
-            raise _Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {new.saga_id!r}; send its context, too")
+            raise Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {new.saga_id!r}; send its context, too")
         try:
             checked_id(new.saga_id)
         except SagaIdError as wrong:
-            raise _Refusing(Refusal.BAD_REQUEST, str(wrong)) from wrong
+            raise Refusing(Refusal.BAD_REQUEST, str(wrong)) from wrong
         if len(new.context) > engine.limits.context_limit:
-            raise _Refusing(
+            raise Refusing(
                 Refusal.TOO_LARGE,
                 f"the context has {len(new.context)} bytes; the node takes {engine.limits.context_limit} at most",
             )
         if engine.unfinished + len(engine.turn.shares) >= engine.limits.max_unfinished:
-            raise _Refusing(
+            raise Refusing(
                 Refusal.OVERLOADED, f"{engine.unfinished} sagas are unfinished, as many as may be; try again later"
             )
 
     def _await(self, message: AwaitSaga, waiter: Waiter) -> None:
-        if self._engine.sagas.get(message.saga_id) is None and self._row(message.saga_id) is None:
-            raise _Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {message.saga_id!r}")
         self._wait(message.saga_id, waiter)
 
     def _wait(self, saga_id: str, waiter: Waiter) -> None:
@@ -199,6 +197,8 @@ class Reception:
         engine = self._engine
         tracked = engine.sagas.get(saga_id)
         row = None if tracked is not None and tracked.decided.state.unfinished else self._row(saga_id)
+        if tracked is None and row is None:
+            raise self.operators.nowhere(saga_id)
         if row is None or row.state.unfinished:
             engine.clients.wait(saga_id, waiter)
             return
@@ -213,17 +213,23 @@ class Reception:
         try:
             execution = fold((stored.event for stored in journal.load(saga_id)), journal.plan)
         except (CorruptionError, UnknownSagaError) as flaw:
-            raise _Refusing(Refusal.CORRUPT, str(flaw)) from flaw
+            raise Refusing(Refusal.CORRUPT, str(flaw)) from flaw
         outcome = outcome_of(execution)
         if outcome is None:
-            raise _Refusing(Refusal.CORRUPT, f"saga {saga_id!r} is {execution.state}, though its summary says it ended")
+            raise Refusing(Refusal.CORRUPT, f"saga {saga_id!r} is {execution.state}, though its summary says it ended")
         return SagaEnded(correlation_id, saga_id, execution.plan.saga, outcome)
 
     def _row(self, saga_id: str) -> Any:
         try:
             return self._engine.journal.find(saga_id)
         except CorruptionError as corruption:
-            raise _Refusing(Refusal.CORRUPT, str(corruption)) from corruption
+            raise Refusing(Refusal.CORRUPT, str(corruption)) from corruption
+
+    def _tombstone(self, saga_id: str) -> Any:
+        try:
+            return self._engine.journal.tombstone(saga_id)
+        except CorruptionError as corruption:
+            raise Refusing(Refusal.CORRUPT, str(corruption)) from corruption
 
     # Definitions.
 

@@ -1,25 +1,32 @@
 """After a death: fold what is unfinished, and find out what became of the attempts in flight (P1, P6).
 
+What is folded is marked (`marks`), and whom a predecessor died of comes last, one in a turn (`suspects`).
+
 Messages are hints. An attempt in flight is adopted if its worker holds it, sent again if the worker lives and never had
 it, and counts as interrupted only if the worker is dead. Nothing is decided about it before one of the three is known.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from saga_actors.actors.marks import Marks
 from saga_actors.actors.protocol import FromWorker, Inventory, Joined, Roster
 from saga_actors.actors.saga import Decided, Live
 from saga_actors.actors.saga_system import SagaCrashedError
-from saga_actors.actors.slots import Waiting, limits
+from saga_actors.actors.slots import Waiting
+from saga_actors.actors.suspects import Suspects
 from saga_actors.errors import CorruptionError
 from saga_actors.events import HoldReason, Phase, WorkerId
 from saga_actors.inputs import Quieted, TimePassed, WorkerDied
+from saga_actors.outcomes import SagaState
 
 if TYPE_CHECKING:
     from saga_actors.actors.engine import Engine
+    from saga_actors.journal.port import SagaRow
 
 
 AT_ONCE = 100
@@ -29,9 +36,13 @@ AT_ONCE = 100
 class Recovery:
     """What a new supervisor does about its predecessor's sagas, and any about a dead worker's attempts."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, marks: Marks) -> None:
         self._engine = engine
+        self._suspects = Suspects(marks)
+        self._put_off: list[str] = []
+        self._pardoned: str | None = None
         self._after: int | None = None
+        self._more = True
         self._unadopted: dict[WorkerId, set[str]] = defaultdict(set)
         self.going_on = True
 
@@ -39,21 +50,62 @@ class Recovery:
         """Fold the next few unfinished sagas."""
         if not self.going_on:
             return
+        if self._more:
+            self._next_page()
+        else:
+            self._next_suspect()
+        self.going_on = self._more or bool(self._put_off)
+        if not self.going_on:
+            self._engine.slots.recovered()
+
+    def _next_page(self) -> None:
         page = self._engine.journal.unfinished(self._after, AT_ONCE)
         for corrupt in page.corrupt:
             log().error("saga %r cannot be read: %s", corrupt.saga_id, corrupt.why)
             self._engine.hold(corrupt.saga_id, HoldReason.CORRUPT, corrupt.why)
         for row in page.rows:
-            if self._engine.sagas.get(row.saga_id) is None:
-                self.restore(row.saga_id)
+            if row.saga_id in self._suspects:
+                self._put_off.append(row.saga_id)
+            elif self._engine.sagas.get(row.saga_id) is None:
+                self._fold(row.saga_id)
         self._after = page.next
-        self.going_on = page.next is not None
-        if not self.going_on:
-            self._engine.slots.recovered()
+        self._more = page.next is not None
+
+    def _next_suspect(self) -> None:
+        """One whom a supervisor died of; what was decided about the others is durable by now, and under way."""
+        saga_id = self._put_off.pop(0)
+        row = self._row(saga_id)
+        if self._engine.sagas.get(saga_id) is None and (row is None or row.state.unfinished):
+            self._fold(saga_id)
 
     def restore(self, saga_id: str) -> bool:
-        """Fold a saga anew and adopt its attempts; a saga that cannot be is held."""
+        """Fold a saga anew and adopt its attempts; a saga that cannot be is held, and one so held is left alone."""
+        pardoned, self._pardoned = self._pardoned == saga_id, None
+        if not pardoned and self._is_barred(saga_id):
+            self._engine.illegible.add(saga_id)
+            return False
+        return self._fold(saga_id)
+
+    def pardon(self, saga_id: str) -> None:
+        """An operator wants this one to be folded once more, though it is held because that went wrong."""
+        self._pardoned = saga_id
+
+    def _is_barred(self, saga_id: str) -> bool:
+        row = self._row(saga_id)
+        if row is None or row.state is not SagaState.HELD:
+            return False
+        return (row.held_reason or "").startswith(HoldReason.CRASHED)
+
+    def _row(self, saga_id: str) -> SagaRow | None:
+        """Its summary; None if that cannot be read, which is found out when it is folded."""
+        with contextlib.suppress(CorruptionError):
+            return self._engine.journal.find(saga_id)
+        return None
+
+    def _fold(self, saga_id: str) -> bool:
         engine = self._engine
+        if (verdict := self._suspects.verdict(saga_id)) is not None:
+            return self._condemn(saga_id, verdict)
         try:
             decided = engine.sagas.restore(saga_id).decided
         except CorruptionError as corruption:
@@ -62,6 +114,7 @@ class Recovery:
         except SagaCrashedError as crash:
             engine.hold(saga_id, HoldReason.CRASHED, str(crash))
             return False
+        self._suspects.folded(saga_id)
         engine.watch(saga_id, decided)
         if decided.state.unfinished and not decided.new:
             engine.slots.begun(saga_id, decided.plan.saga)
@@ -73,6 +126,14 @@ class Recovery:
         ):
             engine.happen(saga_id, TimePassed())  # a deadline that passed while nobody looked
         return engine.sagas.get(saga_id) is not None
+
+    def _condemn(self, saga_id: str, verdict: str) -> bool:
+        """Hold it without a look at its records; from then on it is the journal that says so."""
+        self._engine.hold(saga_id, HoldReason.CRASHED, verdict)
+        row = self._row(saga_id)
+        if row is not None and not row.state.unfinished:  # else the disk is full, and the next supervisor holds it
+            self._suspects.drop(saga_id)
+        return False
 
     def join(self, joined: Joined) -> None:
         """A worker is there: ask it what it holds."""
@@ -96,8 +157,7 @@ class Recovery:
     def inventory(self, message: Inventory) -> None:
         """A worker has said what it holds."""
         self._engine.out += self._engine.team.took(message)
-        self._engine.team.loaded(message.loaded)
-        self._engine.slots.serves(message.worker, limits(message.loaded))
+        self._engine.slots.serves(message.worker, self._engine.team.loaded(message.loaded))
         for saga_id in self._unadopted.pop(message.worker, ()):
             if self._engine.sagas.get(saga_id) is not None:
                 self.adopt(saga_id, self._engine.sagas.describe(saga_id))

@@ -12,12 +12,14 @@ import os
 import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
 from thespian.actors import Actor, ActorExitRequest, ChildActorExited, WakeupMessage
 
 from saga_actors.actors.lifecycle import DRAINED, FAILED, HOPELESS, Begin, Begun, DrainAndEnd, LifeOver, Ping, Pong
+from saga_actors.actors.marks import forget_work, has_worked, mark_of
 from saga_actors.actors.protocol import (
     Address,
     Birth,
@@ -38,7 +40,7 @@ from saga_actors.actors.supervisor import SagaSupervisor
 from saga_actors.actors.telemetry_actor import TelemetryActor
 from saga_actors.actors.worker import StepWorker
 from saga_actors.events import WorkerId
-from saga_actors.node_folder import ProcessId, children_of
+from saga_actors.node_folder import NodeFolder, ProcessId, children_of
 
 log = logging.getLogger("saga_actors.root")
 
@@ -51,10 +53,17 @@ CLASSES: dict[str, type[Actor]] = {
 }
 
 DEATHS, DEATHS_PERIOD = 5, 10.0
-"""So many deaths in so many seconds, of the supervisor or of children just born, and the life is given up."""
+"""So many deaths in so many seconds of those that count, and the life is given up."""
 
 YOUNG = 2.0
 """A child that dies within so many seconds has died at birth."""
+
+DEATHS_PER_SAGA, DEATHS_BY_SAGAS = 2, 20
+"""So many deaths of the supervisor count against the one saga that it was busy with; and against all sagas of a life.
+
+After the first, the saga comes last; after the second, it is held. What kills still is something else, and so is what
+kills with every saga.
+"""
 
 DRAIN = 5.0
 """Seconds for which attempts in flight may finish, when the node is told to end."""
@@ -103,6 +112,7 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         self._children: list[ChildRecord] = []
         self._numbers: dict[str, int] = {}
         self._deaths: list[float] = []
+        self._deadly: list[str] = []
         self._asked: list[tuple[Address, str]] = []
         self._pings = 0
         self._over: LifeOver | None = None
@@ -151,9 +161,15 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         if self._begun is not None:
             return
         self._begun = begin
+        forget_work(self._folder)
         for role in (*[WORKER] * begin.spec.workers, STATUS, TELEMETRY):
             self._create(role)
         self.wakeupAfter(timedelta(seconds=begin.spec.ping_every))
+
+    @property
+    def _folder(self) -> Path:
+        assert self._begun is not None
+        return NodeFolder.of(self._begun.spec.journal_url).path
 
     def _create(self, role: str) -> None:
         assert self._begun is not None
@@ -265,11 +281,27 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             self._create(child.role)
 
     def _too_many_deaths(self, child: ChildRecord) -> bool:
-        now = time.monotonic()
-        if child.role != SUPERVISOR and now - child.created > YOUNG:
+        if not self._counts(child):
             return False
+        now = time.monotonic()
         self._deaths = [at for at in self._deaths if now - at < DEATHS_PERIOD] + [now]
         return len(self._deaths) >= DEATHS
+
+    def _counts(self, child: ChildRecord) -> bool:
+        """Whether a death counts against the node, and not against the step or the saga that caused it."""
+        if child.role == SUPERVISOR:
+            return not self._died_of_a_saga(child)
+        if child.role == WORKER:
+            return not has_worked(self._folder, child.number)
+        return time.monotonic() - child.created <= YOUNG
+
+    def _died_of_a_saga(self, supervisor: ChildRecord) -> bool:
+        mark = mark_of(self._folder, supervisor.process) if supervisor.process is not None else None
+        if mark is None:
+            return False
+        log.error("it was busy with saga %r", mark.saga_id)
+        self._deadly.append(mark.saga_id)
+        return self._deadly.count(mark.saga_id) <= DEATHS_PER_SAGA and len(self._deadly) <= DEATHS_BY_SAGAS
 
     def _give_up(self, reason: str) -> None:
         log.critical("the life is given up: %s", reason)

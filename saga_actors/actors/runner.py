@@ -19,13 +19,13 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
 from saga_actors.actors.attempt import Attempt, Side
+from saga_actors.actors.clock import Clock
 from saga_actors.actors.fence import Fence
 from saga_actors.actors.gathering import Gathering
 from saga_actors.actors.outbox import Batch, Outbox
@@ -62,7 +62,7 @@ def definition_of(saga: str) -> Definition | None:
 class Runner:
     """The attempts of one worker. `wake` is called, from any thread, when there is something new to send.
 
-    All times are in seconds; `clock` is monotonic.
+    All times are in seconds.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Runner:
         limit: int = DEFAULT_LIMIT,
         find: Callable[[str], Definition | None] = definition_of,
         die: Callable[[], None] = die,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self.worker = worker
         self._wake = wake
@@ -83,11 +83,12 @@ class Runner:
         self._limit = limit
         self._find = find
         self._die = die
-        self._clock = clock
+        clock = clock or Clock.of(None)
+        self._clock, self._now = clock.monotonic, clock.now
         self._sides: dict[tuple[str, str, Phase], Side] = {}
         self._threads = Threads(threads, self._run_on_thread)
         self._loop = LoopThread()
-        self._timers = Timers(clock)
+        self._timers = Timers(clock.monotonic, clock.longest_wait)
         self._lock = threading.Lock()  # over all that follows, and what attempts say belongs to the runner
         self._fence = Fence()
         self._running: dict[AttemptKey, Attempt] = {}
@@ -95,6 +96,7 @@ class Runner:
         self._outbox = Outbox()
         self._gathering = Gathering()
         self._woken = False
+        self._late_news = False
 
     # What the supervisor says. All of this returns at once.
 
@@ -169,10 +171,15 @@ class Runner:
         self._gathering.wait()
         self._gathering.waits = False
 
+    @property
+    def has_late_news(self) -> bool:
+        """Whether a report is new that an attempt was not over in time: its saga is to know at once."""
+        return self._late_news
+
     def unsent(self) -> list[Batch]:
         """The reports that were never handed out, in batches."""
         with self._lock:
-            self._woken = False
+            self._woken = self._late_news = False
             return self._outbox.unsent(self._clock())
 
     def due_again(self, *, one: bool = False) -> list[Batch]:
@@ -215,7 +222,7 @@ class Runner:
 
     def _refuse(self, key: AttemptKey, why: str) -> None:
         """It never began: that is the machinery's fault and not the step's, so it is to be run again."""
-        report = Failed(key.phase, key.step, key.attempt, key.epoch, Ending.INTERRUPTED, Fault(why))
+        report = Failed(key.phase, key.step, key.attempt, key.epoch, Ending.UNBEGUN, Fault(why))
         with self._lock:
             wakes = self._keep(key, report)
         self._wake_if(wakes)
@@ -285,7 +292,7 @@ class Runner:
 
     def _begin(self, attempt: Attempt) -> None:
         """Its code begins now, in the `contextvars.Context` or the task of the caller."""
-        begin_step(attempt.step_context())
+        begin_step(attempt.step_context(self._now()))
         attempt.thread = threading.get_ident()
         attempt.timers = (self._after(attempt.order.timeout, self._time_out, attempt),)
 
@@ -306,7 +313,7 @@ class Runner:
         with self._lock:
             if attempt.ended:
                 return
-            attempt.late = True
+            attempt.late = self._late_news = True
             attempt.timers = (self._after(self._grace, self._kill, attempt),)
             if attempt.is_async:
                 attempt.timers += (self._after(min(HEED, self._grace / 5), self._give_up, attempt),)

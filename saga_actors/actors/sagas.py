@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 import attrs
 
+from saga_actors.actors.marks import Marks
 from saga_actors.actors.protocol import Address
 from saga_actors.actors.saga import Begin, Decided, Describe, Happened, Restore, SagaActor
 from saga_actors.actors.saga_system import SagaCrashedError, SagaSystem
 from saga_actors.actors.slots import KeptSlot
+from saga_actors.errors import CorruptionError, UnknownSagaError
 from saga_actors.events import Accepted
 from saga_actors.inputs import Input
 from saga_actors.journal.port import Journal
 from saga_actors.plan import SagaPlan
 
 CRASHES, CRASH_PERIOD = 3, 5.0
-"""A saga actor that raises more often than this in so many seconds has its saga held (OTP's intensity and period)."""
-
+"""A saga actor that raises so often in so many seconds has its saga held (OTP's intensity and period)."""
 
 MOST_PLANS = 1_000
 """So many plans are kept in memory once they were read."""
@@ -37,10 +38,11 @@ class Tracked:
 
 
 class Sagas:
-    """The saga actors, by saga id."""
+    """The saga actors, by saga id. Each is marked while it folds or decides: should that be the death of us."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], float], roll: Callable[[], float]) -> None:
+    def __init__(self, journal: Journal, clock: Callable[[], float], roll: Callable[[], float], marks: Marks) -> None:
         self._journal = journal
+        self._marks = marks
         self._clock = clock
         self._roll = roll
         self._system = SagaSystem(SagaActor)
@@ -59,8 +61,15 @@ class Sagas:
     def restore(self, saga_id: str) -> Tracked:
         """A new actor for a saga that the journal has; raises CorruptionError, UnknownSagaError, SagaCrashedError."""
         self.end(saga_id)
-        events = [stored.event for stored in self._journal.load(saga_id)]
-        return self._create(saga_id, Restore(events, self._plan), len(events))
+        self._marks.set(saga_id)
+        try:
+            events = [stored.event for stored in self._journal.load(saga_id)]
+            tracked = self._create(saga_id, Restore(events, self._plan), len(events))
+        except (CorruptionError, UnknownSagaError, SagaCrashedError):  # any other is the end of this process
+            self._marks.clear()
+            raise
+        self._marks.clear()
+        return tracked
 
     def _plan(self, plan_id: str) -> SagaPlan:
         """The plan of this id, one for all sagas that run on it; an id is a digest, so it stands for no other."""
@@ -74,7 +83,14 @@ class Sagas:
 
     def happen(self, tracked: Tracked, given: Input, kept: KeptSlot | None = None) -> Decided:
         """Tell a tracked saga that this happened, and where it may go on; raises SagaCrashedError."""
-        decided: Decided = self._system.ask(tracked.actor, Happened(given, self._clock(), self._roll(), kept))
+        execution = tracked.decided.execution
+        self._marks.set(execution.saga_id, execution.applied)
+        try:
+            decided: Decided = self._system.ask(tracked.actor, Happened(given, self._clock(), self._roll(), kept))
+        except SagaCrashedError:
+            self._marks.clear()
+            raise
+        self._marks.clear()
         tracked.decided = decided
         return decided
 
@@ -94,7 +110,7 @@ class Sagas:
         now = self._clock()
         recent = [at for at in self._crashes.get(saga_id, ()) if now - at < CRASH_PERIOD]
         self._crashes[saga_id] = [*recent, now]
-        return len(recent) >= CRASHES
+        return len(recent) + 1 >= CRASHES
 
     def _create(self, saga_id: str, message: Begin | Restore, durable: int) -> Tracked:
         actor = self._system.create()

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import attrs
 
-from saga_actors.actors.protocol import AttemptKey, Loaded
+from saga_actors.actors.protocol import AttemptKey
 from saga_actors.events import WorkerId
 
 TASKS = 1_000
@@ -94,11 +94,6 @@ class _Held(NamedTuple):
 
     room: _Room
     waiting: Waiting
-
-
-def limits(loaded: Loaded) -> dict[str, int | None]:
-    """What a worker serves, each saga with its `max_running`."""
-    return {saga: plan.max_running for saga, plan in loaded.plans.items()}
 
 
 class Slots:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import random
 import time
 from typing import Any
 
 from saga_actors.actors.child import Child
+from saga_actors.actors.clock import Clock
 from saga_actors.actors.engine import Engine
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.limits import Limits
+from saga_actors.actors.marks import FileMarks, Marks, MemoryMarks
 from saga_actors.actors.protocol import Address, Birth, Bundle, CannotServe, Neighbours
 from saga_actors.actors.replies import Replies
 from saga_actors.errors import EpochError, JournalError
 from saga_actors.journal import open_journal, open_reader
+from saga_actors.node_folder import NodeFolder
 from saga_actors.node_spec import NodeSpec
 
 LONGEST_TURN = 0.02
@@ -31,6 +35,7 @@ class SagaSupervisor(Child):
         self._engine: Engine | None = None
         self._replies = Replies(self.send_noticed)
         self._begun_at = 0.0
+        self._longest_wait = math.inf
 
     def take(self, message: Any, sender: Address) -> None:
         """A message for the engine."""
@@ -58,7 +63,7 @@ class SagaSupervisor(Child):
         assert self._engine is not None
         if self._engine.done:
             self._engine.journal.close()
-        self.wake_in(self._engine.next_tick)
+        self.wake_in(min(self._engine.next_tick, self._longest_wait))
         for address, message in outgoing:
             if isinstance(message, Bundle) or hasattr(message, "correlation_id"):
                 self._replies.post(address, message)
@@ -85,20 +90,31 @@ class SagaSupervisor(Child):
             self.send(root, CannotServe(str(error)))
             return
         log().info("epoch %d begins, with %d unfinished sagas", epoch, journal.count_unfinished())
+        clock = Clock.of(spec.clock)
+        self._longest_wait = clock.longest_wait
         self._engine = Engine(
             journal,
             Inquiry(reader),
             epoch=epoch,
             limits=Limits(spec.max_unfinished, spec.context_limit, spec.threads, spec.linger),
-            clock=time.time,
+            clock=clock.now,
             roll=random.random,
             position=reader.end_position(),
             took_over=birth.number > 1,
+            marks=_marks(spec),
         )
         _rest_the_collector()
         self._engine.handle(birth.neighbours or Neighbours(root=root), root)
         for worker in birth.workers:
             self._carry(self._engine.handle(worker, root))
+
+
+def _marks(spec: NodeSpec) -> Marks:
+    try:
+        return FileMarks(NodeFolder.of(spec.journal_url).path)
+    except OSError as error:
+        log().error("no mark can be set (%s): a saga that kills the supervisor would not be found", error)
+        return MemoryMarks()
 
 
 def _rest_the_collector() -> None:

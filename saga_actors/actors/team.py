@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import attrs
@@ -27,6 +28,9 @@ RESEND = 1.0
 
 RELOAD = 10.0
 """Seconds after which a worker is asked once more to load what it has said nothing of."""
+
+OTHER = "another_definition"
+"""The code of a `LoadFailure`: the worker has it, and has it otherwise than those before it."""
 
 BATCH_BYTES = 256_000
 """A message to a worker is ended at so many bytes of contexts; a bigger context travels alone."""
@@ -69,6 +73,10 @@ class Team:
         """A worker is dead."""
         self._colleagues.pop(worker, None)
         self._served = {}
+        for colleague in self._colleagues.values():  # those whose definition nobody else is in the way of any more
+            for saga in [saga for saga, failure in colleague.failures.items() if failure.code == OTHER]:
+                if self.served(saga) is None:
+                    del colleague.failures[saga]
 
     @property
     def workers(self) -> set[WorkerId]:
@@ -114,16 +122,28 @@ class Team:
         named = [self.sources[source.saga] for source in sources]
         return [sent for c in self._colleagues.values() if c.holds is not None for sent in self._load(c, named)]
 
-    def loaded(self, message: Loaded) -> None:
-        """A worker has answered a `Load`."""
+    def loaded(self, message: Loaded) -> dict[str, int | None]:
+        """A worker has answered a `Load`: what it is to run, each saga with its `max_running`.
+
+        A worker that was born after the code had been changed may have another definition than the others. It is not
+        to run that saga, as long as one of those others lives (P14).
+        """
         colleague = self._colleagues.get(message.worker)
         if colleague is None:
-            return
-        colleague.plans |= message.plans
-        self._served = {}
+            return {}
         colleague.failures |= message.failures
-        for saga in message.plans:
+        runs: dict[str, int | None] = {}
+        for saga, plan in message.plans.items():
+            if (others := self.served(saga)) is not None and saga not in colleague.plans and not _alike(plan, others):
+                why = f"worker {message.worker.number} has another definition of it than the others; restart the node"
+                log().error("%s: %s", saga, why)
+                colleague.failures[saga] = LoadFailure(OTHER, why)
+                continue
+            colleague.plans[saga] = plan
             colleague.failures.pop(saga, None)
+            runs[saga] = plan.max_running
+        self._served = {}
+        return runs
 
     def answered(self, saga: str) -> bool:
         """Whether every worker has said whether it can run this saga, and there is one."""
@@ -187,6 +207,17 @@ class Team:
                     colleague.sent[number] = (now, message)
                     again.append((colleague.address, message))
         return again
+
+
+def _alike(one: SagaPlan, other: SagaPlan) -> bool:
+    """Whether a worker with one of these plans can run what was planned by the other."""
+    kinds = [[(step.is_async, step.compensate_is_async) for step in plan.steps] for plan in (one, other)]
+    return one.fingerprint == other.fingerprint and kinds[0] == kinds[1]
+
+
+def log() -> logging.Logger:
+    """Looked up each time, for a child replaces all loggers when it is born."""
+    return logging.getLogger("saga_actors.supervisor")
 
 
 def _batches(orders: list[Order]) -> list[tuple[Order, ...]]:

@@ -61,8 +61,8 @@ class Place:
     def is_in(self, reader: JournalReader) -> bool:
         """Whether the journal has, or had, this event at this position."""
         found = next(iter(reader.tail(self.position - 1, 1)), None)
-        if found is None:
-            return False
+        if found is None:  # it was pruned, and all behind it; or this journal never had as many
+            return self.position <= reader.end_position()
         is_gone = found.position != self.position
         return is_gone or found.flaw is not None or (found.saga_id, found.seq) == (self.saga_id, self.seq)
 
@@ -196,7 +196,9 @@ class Tail:
             for one in found:
                 self._tell(one, wanted)
                 self._place = Place(one.position, one.saga_id, one.seq)
-            if found:
+            if not found:
+                self._pass_over_pruned()
+            if self.position > before:
                 self._mark()
             now = self._clock()
             self._batch = min(MANY, asked * 2) if now - begun < SLICE / 4 else max(1, asked // 2)
@@ -213,6 +215,12 @@ class Tail:
             self._place = Place(end, last[0].saga_id, last[0].seq) if last else Place(end)
             self._mark()
         return False
+
+    def _pass_over_pruned(self) -> None:
+        """Go to the end if there is nothing on the way: whoever waits until this is there would wait for ever."""
+        end = self._reading.end_position()
+        if end > self.position and not self._reading.tail(self.position, 1):
+            self._place = Place(end)
 
     def _tell(self, found: Tailed, wanted: frozenset[EventName]) -> None:
         if found.event is None:

@@ -23,11 +23,13 @@ class Timers:
 
     Most are cancelled, so setting and cancelling are cheap: no order is kept among them. The thread may look in vain,
     for one that was cancelled, and then sleeps until the first of the others; without any, it sleeps on. Actions run on
-    that thread, one at a time: they must be short, and must not raise.
+    that thread, one at a time: they must be short, and must not raise. A clock that may be turned is looked at after
+    `longest_wait` seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, longest_wait: float = math.inf) -> None:
         self._clock = clock
+        self._longest_wait = longest_wait
         self._set: set[Timer] = set()
         self._look_at = math.inf
         self._lock = threading.Lock()
@@ -74,4 +76,4 @@ class Timers:
                     if due:
                         return due
                 left = self._look_at - self._clock()
-                self._sooner.wait(None if left == math.inf else max(0.0, left))
+                self._sooner.wait(None if left == math.inf else max(0.0, min(left, self._longest_wait)))

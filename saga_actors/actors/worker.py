@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from thespian.actors import ThespianWatch, WatchMessage
 
 from saga_actors.actors.child import Child, settle_in
+from saga_actors.actors.clock import Clock
 from saga_actors.actors.loader import Loader
+from saga_actors.actors.marks import note_work
 from saga_actors.actors.outbox import Batch
 from saga_actors.actors.protocol import (
     Address,
@@ -27,6 +30,7 @@ from saga_actors.actors.runner import Runner
 from saga_actors.actors.slots import reserve
 from saga_actors.actors.threads import log
 from saga_actors.events import WorkerId
+from saga_actors.node_folder import NodeFolder
 from saga_actors.node_spec import NodeSpec
 from saga_actors.plan import SagaPlan
 
@@ -45,6 +49,7 @@ class StepWorker(Child):
         self._runner: Runner | None = None
         self._loader = Loader(self._wake)
         self._supervisor: Address = None
+        self._folder: Path | None = None
         self._told = (0, 0, False)
         self._heard = False
         self._unanswered = False
@@ -77,6 +82,9 @@ class StepWorker(Child):
         self._tell_news(runner)
 
     def _run(self, runner: Runner, message: ToWorker, sender: Address) -> None:
+        if message.orders and self._folder is not None:  # before any code of a step can be the death of us
+            note_work(self._folder, runner.worker.number)
+            self._folder = None
         if runner.take(message):
             self._heed(sender)
             self._unanswered = self._unanswered and not message.stored
@@ -102,6 +110,7 @@ class StepWorker(Child):
         born = self.born(birth.role, birth.number)
         if self._runner is None:
             spec: NodeSpec = birth.spec
+            self._folder = NodeFolder.of(spec.journal_url).path
             settle_in(spec)
             _lead_a_group()
             worker = WorkerId(born.number, born.pid, born.started)
@@ -111,6 +120,7 @@ class StepWorker(Child):
                 threads=spec.threads + reserve(spec.threads),
                 grace=spec.grace,
                 limit=spec.context_limit,
+                clock=Clock.of(spec.clock),
                 find=self._loader.find,
             )
         self.send(root, born)
@@ -129,9 +139,11 @@ class StepWorker(Child):
     def _tell_news(self, runner: Runner, *, confirm: bool = False) -> None:
         """Send reports and loads that are new; what has been received is confirmed with them, or with `confirm`.
 
-        Reports gather while earlier ones are not known to be stored, so that under load a commit has company.
+        Reports gather while earlier ones are not known to be stored, so that under load a commit has company; but not
+        when an attempt was not over in time.
         """
-        for batch in () if self._unanswered and not confirm else runner.unsent():
+        waits = self._unanswered and not confirm and not runner.has_late_news
+        for batch in () if waits else runner.unsent():
             self._tell(runner, batch)
             self._unanswered = True
         for plans, failures in self._loader.done():

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import NamedTuple
 
-from saga_actors.errors import CorruptionError
-from saga_actors.events import Accepted, Event, PlanAdopted
+from saga_actors.errors import CorruptionError, NotAllowedError
+from saga_actors.events import Accepted, Event, PlanAdopted, Resolved
 from saga_actors.journal.port import CorruptRow, Entry, History, Page, SagaRow, Stored
 from saga_actors.journal.records import Row, checksum, decode_event, decode_plan, encode_event, encode_plan
 from saga_actors.outcomes import SagaState
@@ -161,6 +161,24 @@ def conflict(row: SagaRow | None, part: Part) -> str | None:
     return None
 
 
+def was_pruned(saga_id: str) -> str:
+    """Why there can be no new saga of this id."""
+    return f"saga {saga_id!r} existed already, and was pruned"
+
+
+def resolved(event: Resolved) -> Row:
+    """The row that ends a saga by hand; ValueError if that is no end."""
+    if not event.state.ended:
+        raise ValueError(f"a saga cannot be ended as {event.state}; expected completed, compensated or fatal")
+    return encode_event(event)
+
+
+def require_held(row: SagaRow) -> None:
+    """Raise NotAllowedError unless that saga is held."""
+    if row.state is not SagaState.HELD:
+        raise NotAllowedError(f"saga {row.saga_id!r} is {row.state}; only one that is held can be ended unread")
+
+
 def advanced(row: SagaRow | None, part: Part, number: int = 0) -> SagaRow:
     """The summary after this entry, which follows it; `number` is that of a new saga."""
     entry = part.entry
@@ -202,9 +220,15 @@ def checked_row(raw: RawSaga) -> SagaRow:
 
 
 def _typed_row(raw: RawSaga) -> SagaRow:
-    held = None if raw.held_reason is None else _text(raw.held_reason)
-    texts = (_text(raw.saga_id), _text(raw.saga), _text(raw.plan_id), SagaState(_text(raw.state)), _text(raw.digest))
-    return SagaRow(raw.number, *texts, _real(raw.created_at), _real(raw.updated_at), _whole(raw.last_seq), held)
+    held = None if raw.held_reason is None else as_text(raw.held_reason)
+    texts = (
+        as_text(raw.saga_id),
+        as_text(raw.saga),
+        as_text(raw.plan_id),
+        SagaState(as_text(raw.state)),
+        as_text(raw.digest),
+    )
+    return SagaRow(raw.number, *texts, as_real(raw.created_at), as_real(raw.updated_at), _whole(raw.last_seq), held)
 
 
 def _row_flaw(raw: RawSaga, why: str) -> str:
@@ -264,7 +288,7 @@ def checked(saga_id: str, seq: int, raw: RawRecord) -> Event:
         raise CorruptionError(f"saga {saga_id!r}, record {seq}: the next one says that it is number {raw.seq!r}")
     try:
         context = None if raw.context is None else _bytes(raw.context)
-        row = Row(_text(raw.kind), _real(raw.at), _bytes(raw.body), context)
+        row = Row(as_text(raw.kind), as_real(raw.at), _bytes(raw.body), context)
         sound = checksum(saga_id, seq, row) == raw.checksum
     except (TypeError, ValueError) as error:
         raise CorruptionError(f"saga {saga_id!r}, record {seq}: {error}") from None
@@ -288,7 +312,8 @@ def checked_plan(plan_id: str, raw: RawPlan | None) -> SagaPlan:
         raise CorruptionError(f"plan {plan_id!r} cannot be read: {error}") from error
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """The text in these bytes; TypeError or ValueError if there is none."""
     return _bytes(value).decode()
 
 
@@ -298,7 +323,8 @@ def _bytes(value: object) -> bytes:
     return value
 
 
-def _real(value: object) -> float:
+def as_real(value: object) -> float:
+    """The number in a column of such; TypeError if there is none."""
     if not isinstance(value, float):
         raise TypeError(f"a column holds {type(value).__name__}, expected a float")
     return value

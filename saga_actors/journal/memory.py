@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 
 from saga_actors.errors import EpochError, UnknownSagaError
-from saga_actors.events import Event, HoldReason, SagaHeld
+from saga_actors.events import Event, HoldReason, Resolved, SagaHeld
 from saga_actors.journal import chain
-from saga_actors.journal.port import Appended, Counts, Entry, History, Page, SagaRow, Tail, Tailed, held_reason
+from saga_actors.journal.port import (
+    Appended,
+    Counts,
+    Entry,
+    History,
+    Page,
+    Pruned,
+    SagaRow,
+    Tail,
+    Tailed,
+    Tombstone,
+    held_reason,
+)
 from saga_actors.journal.records import Row, checksum, encode_event
+from saga_actors.journal.tombstones import MOST_SUMMARIES, Share, require_some
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
 
@@ -23,7 +37,9 @@ class MemoryJournal:
         self._plans: dict[str, chain.RawPlan] = {}
         self._rows: dict[str, SagaRow] = {}
         self._records: dict[str, list[chain.RawRecord]] = {}
-        self._log: list[tuple[str, int]] = []
+        self._log: list[tuple[str, int] | None] = []
+        self._tombstones: dict[str, Tombstone] = {}
+        self._born = 0
 
     def take_epoch(self, owner: str) -> int:
         self._epoch += 1
@@ -34,32 +50,77 @@ class MemoryJournal:
         self._fence(epoch)
         conflicts: dict[str, str] = {}
         for part in parts:
-            why = chain.conflict(self._rows.get(part.entry.saga_id), part)
+            saga_id = part.entry.saga_id
+            why = chain.conflict(self._rows.get(saga_id), part)
+            if why is None and saga_id in self._tombstones:
+                why = chain.was_pruned(saga_id)
             if why is None:
                 self._write(part)
             else:
-                conflicts[part.entry.saga_id] = why
+                conflicts[saga_id] = why
         return Appended(len(self._log), tuple(conflicts), tuple(unencodable), unencodable | conflicts)
 
     def hold(self, epoch: int, saga_id: str, reason: HoldReason, detail: str, at: float) -> None:
         event = encode_event(SagaHeld(at, reason, detail))
         self._fence(epoch)
         row = self._known(saga_id)
-        if row.state.ended:
-            return
-        self._add(saga_id, row.last_seq + 1, event, checksum(saga_id, row.last_seq + 1, event))
-        self._rows[saga_id] = row._replace(
-            state=SagaState.HELD,
-            updated_at=float(at),
-            last_seq=row.last_seq + 1,
-            held_reason=chain.storable(held_reason(reason, detail)),
-        )
+        if not row.state.ended:
+            self._park(row, event, SagaState.HELD, chain.storable(held_reason(reason, detail)))
+
+    def end(
+        self,
+        epoch: int,
+        saga_id: str,
+        state: SagaState,
+        by: str,
+        reason: str,
+        at: float,
+        request: str | None = None,
+    ) -> None:
+        event = chain.resolved(Resolved(at, state, by, reason, request))
+        self._fence(epoch)
+        row = self._known(saga_id)
+        chain.require_held(row)
+        self._park(row, event, state, None)
+
+    def prune(
+        self,
+        epoch: int,
+        before: float,
+        states: Collection[SagaState],
+        *,
+        at: float,
+        after: int = 0,
+        limit: int = 200,
+    ) -> Pruned:
+        share = Share(states, at, limit)
+        self._fence(epoch)
+        behind = [row for row in self._rows.values() if row.number > after]
+        looked = behind[:MOST_SUMMARIES]
+        ended = (row for row in looked if row.state in share.states and row.updated_at < before)
+        left_out = next((row for row in ended if not share.takes(row, *self._size(row.saga_id))), None)
+        for stone in share.tombstones:
+            self._bury(stone)
+        if left_out is not None:
+            return Pruned(len(share.sagas), left_out.number - 1)
+        return Pruned(len(share.sagas), looked[-1].number if len(behind) > len(looked) else None)
+
+    def drop_tombstones(self, epoch: int, before: float, limit: int = 1_000) -> Pruned:
+        require_some(limit)
+        self._fence(epoch)
+        old = [stone for stone in self._tombstones.values() if stone.pruned_at < before]
+        for stone in sorted(old, key=lambda stone: stone.pruned_at)[:limit]:
+            del self._tombstones[stone.saga_id]
+        return Pruned(len(old[:limit]), limit if len(old) > limit else None)
 
     def find(self, saga_id: str) -> SagaRow | None:
         return self._rows.get(saga_id)
 
     def load(self, saga_id: str) -> History:
         return chain.verified(self._known(saga_id), self._records[saga_id])
+
+    def tombstone(self, saga_id: str) -> Tombstone | None:
+        return self._tombstones.get(saga_id)
 
     def plan(self, plan_id: str) -> SagaPlan:
         return chain.checked_plan(plan_id, self._plans.get(plan_id))
@@ -103,8 +164,9 @@ class MemoryJournal:
         return _page(rows, limit)
 
     def tail(self, after_position: int, limit: int = 500, skip: Collection[type[Event]] = ()) -> Tail:
-        found = enumerate(self._log[after_position : after_position + limit], after_position + 1)
-        told = [self._tailed(position, saga_id, seq) for position, (saga_id, seq) in found]
+        behind = ((at + 1, self._log[at]) for at in range(after_position, len(self._log)))
+        found = islice(((position, *each) for position, each in behind if each is not None), limit)
+        told = [self._tailed(*each) for each in found]
         return [each for each in told[:-1] if type(each.event) not in skip] + told[-1:]
 
     def end_position(self) -> int:
@@ -127,9 +189,28 @@ class MemoryJournal:
         saga_id = part.entry.saga_id
         if part.plan is not None:
             self._plans[part.plan.plan_id] = part.plan
-        self._rows[saga_id] = chain.advanced(self._rows.get(saga_id), part, len(self._rows) + 1)
+        row = self._rows.get(saga_id)
+        self._born += row is None
+        self._rows[saga_id] = chain.advanced(row, part, self._born)
         for seq, event, check in part.numbered:
             self._add(saga_id, seq, event, check)
+
+    def _park(self, row: SagaRow, event: Row, state: SagaState, reason: str | None) -> None:
+        seq = row.last_seq + 1
+        self._add(row.saga_id, seq, event, checksum(row.saga_id, seq, event))
+        at = float(event.at)
+        self._rows[row.saga_id] = row._replace(state=state, updated_at=at, last_seq=seq, held_reason=reason)
+
+    def _size(self, saga_id: str) -> tuple[int, int]:
+        records = self._records[saga_id]
+        parts = [part for raw in records for part in (raw.body, raw.context) if isinstance(part, bytes)]
+        return len(records), sum(map(len, parts))
+
+    def _bury(self, stone: Tombstone) -> None:
+        for raw in self._records.pop(stone.saga_id):
+            self._log[raw.position - 1] = None
+        del self._rows[stone.saga_id]
+        self._tombstones[stone.saga_id] = stone
 
     def _add(self, saga_id: str, seq: int, row: Row, check: int) -> None:
         self._log.append((saga_id, seq))

@@ -90,6 +90,25 @@ class Page:
     next: int | None = None
 
 
+class Tombstone(NamedTuple):
+    """What is left of a saga whose records were pruned, so that its id goes on to stand for it; POSIX seconds."""
+
+    saga_id: str
+    saga: str
+    state: SagaState
+    digest: str
+    created_at: float
+    ended_at: float
+    pruned_at: float
+
+
+class Pruned(NamedTuple):
+    """How many were removed, and the cursor from which there may be more: None if this went through to the end."""
+
+    sagas: int
+    next: int | None
+
+
 @attrs.frozen
 class Tailed:
     """One event in commit order; `event` is None when it cannot be read, and `flaw` says why."""
@@ -124,6 +143,9 @@ class Records(Protocol):
         Raises CorruptionError naming the saga and the sequence number, UnknownSagaError if there is no such saga.
         """
 
+    def tombstone(self, saga_id: str) -> Tombstone | None:
+        """What is left of this saga, None if it was not pruned; CorruptionError if it does not match its checksum."""
+
     def plan(self, plan_id: str) -> SagaPlan:
         """The plan stored under this id; CorruptionError if it is missing or does not match its checksum."""
 
@@ -143,6 +165,7 @@ class Journal(Records, Protocol):
     def append(self, epoch: int, entries: Sequence[Entry]) -> Appended:
         """Write the whole batch in one commit; durable when it returns, but for the sagas that it names.
 
+        A saga that begins under the id of another, or of a tombstone, does not follow what the journal holds.
         Raises EpochError if another epoch is in force and JournalFullError if there is no room (nothing is written,
         both times); CommitUnknownError if anything else went wrong after the transaction had begun.
         """
@@ -158,6 +181,45 @@ class Journal(Records, Protocol):
 
         Its summary is legible afterwards, and a `SagaHeld` is appended if there is room for it behind the records.
         A saga that has ended stays as it is (P9). Raises UnknownSagaError if there is no such saga.
+        """
+
+    def end(
+        self,
+        epoch: int,
+        saga_id: str,
+        state: SagaState,
+        by: str,
+        reason: str,
+        at: float,
+        request: str | None = None,
+    ) -> None:
+        """End a held saga by hand without folding it, as `hold` parks one; a `Resolved` is appended if there is room.
+
+        Raises ValueError if `state` is no end, NotAllowedError if the saga is not held, and else what `hold` raises.
+        """
+
+    def prune(
+        self,
+        epoch: int,
+        before: float,
+        states: Collection[SagaState],
+        *,
+        at: float,
+        after: int = 0,
+        limit: int = 200,
+    ) -> Pruned:
+        """Remove sagas that ended so, and were last changed before that time; a tombstone of each stays.
+
+        Oldest first from the cursor `after`, and a bounded share in one commit: no more than `limit` sagas, some
+        5,000 events and 10,000 summaries. `at` is now. A summary that is corrupt is passed over. Raises like `append`,
+        and ValueError for a state that is no end. Its positions and numbers are never used again.
+        """
+
+    def drop_tombstones(self, epoch: int, before: float, limit: int = 1_000) -> Pruned:
+        """Remove tombstones of sagas pruned before that time, in one commit; their ids are free then.
+
+        `next` says whether there are more; there is no cursor to give back. Corrupt ones are passed over. Raises like
+        `append`.
         """
 
     def checkpoint(self) -> bool:
@@ -181,12 +243,13 @@ class JournalReader(Records, Protocol):
     def tail(self, after_position: int, limit: int = 500, skip: Collection[type[Event]] = ()) -> Tail:
         """The `limit` events behind that position, in commit order; a position is never used twice.
 
+        Those of a saga that was pruned are gone.
         Of those, the ones of the classes in `skip` are left out unread, but for the last, which says how far this got:
         a flaw in them is not noticed. One whose class cannot be told is never left out.
         """
 
     def end_position(self) -> int:
-        """The position of the last event, 0 if there is none."""
+        """The position of the last event there ever was, pruned or not; 0 if there was none."""
 
     def epoch(self) -> int:
         """The epoch in force, 0 if nobody ever took one."""

@@ -15,14 +15,28 @@ from saga_actors.errors import (
     EpochError,
     JournalError,
     JournalFullError,
+    NotAllowedError,
     UnknownSagaError,
 )
-from saga_actors.events import Event, HoldReason, SagaHeld
-from saga_actors.journal import chain
-from saga_actors.journal.port import Appended, Counts, Entry, History, Page, SagaRow, Tail, Tailed, held_reason
+from saga_actors.events import Event, HoldReason, Resolved, SagaHeld
+from saga_actors.journal import chain, sqlite_prune
+from saga_actors.journal.port import (
+    Appended,
+    Counts,
+    Entry,
+    History,
+    Page,
+    Pruned,
+    SagaRow,
+    Tail,
+    Tailed,
+    Tombstone,
+    held_reason,
+)
 from saga_actors.journal.records import Row, checksum, encode_event, kind_of
 from saga_actors.journal.sqlite_batch import ADD_EVENT, FIND, RAW_SAGA, BatchWriter, event_columns
-from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, open_reader, open_writer, told
+from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, has_tombstones, open_reader, open_writer, told
+from saga_actors.journal.tombstones import Share, require_some
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
 
@@ -39,7 +53,9 @@ RAW_PLAN = "plan_id, IIF(typeof(body) = 'text', 0, body), IIF(typeof(checksum) =
 
 EPOCH = "SELECT epoch FROM owner"
 TAKE_EPOCH = "UPDATE owner SET epoch = epoch + 1, owner = ? RETURNING epoch"
-END = "SELECT coalesce(max(position), 0) FROM event"
+# What was pruned counts, too: SQLite remembers the last position that it gave.
+END = """SELECT max(coalesce((SELECT max(position) FROM event), 0),
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0))"""
 LOAD = f"SELECT {RAW_EVENT} FROM event WHERE saga = ? ORDER BY seq"
 PLAN = f"SELECT {RAW_PLAN} FROM plan WHERE plan_id = ?"
 COUNTS = "SELECT CAST(state AS BLOB), count(*) FROM saga GROUP BY state"
@@ -72,6 +88,10 @@ class _SqliteRecords:
             if row is None:
                 raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r}")
             return chain.verified(row, [chain.RawRecord(*found) for found in db.execute(LOAD, (row.number,))])
+
+    def tombstone(self, saga_id: str) -> Tombstone | None:
+        with self._snapshot() as db:
+            return sqlite_prune.find_tombstone(db, saga_id) if has_tombstones(db) else None
 
     def plan(self, plan_id: str) -> SagaPlan:
         with self._snapshot() as db:
@@ -126,6 +146,40 @@ class SqliteJournal(_SqliteRecords):
         event = encode_event(SagaHeld(at, reason, detail))
         self._commit(epoch, lambda: self._hold(saga_id, event, chain.storable(held_reason(reason, detail))))
 
+    def end(
+        self,
+        epoch: int,
+        saga_id: str,
+        state: SagaState,
+        by: str,
+        reason: str,
+        at: float,
+        request: str | None = None,
+    ) -> None:
+        event = chain.resolved(Resolved(at, state, by, reason, request))
+        self._commit(epoch, lambda: self._end(saga_id, event, state))
+
+    def prune(
+        self,
+        epoch: int,
+        before: float,
+        states: Collection[SagaState],
+        *,
+        at: float,
+        after: int = 0,
+        limit: int = 200,
+    ) -> Pruned:
+        share = Share(states, at, limit)
+        pruned = self._commit(epoch, lambda: sqlite_prune.prune(self._db, share, before, after))
+        self._batches.forget_tombstones()
+        return pruned
+
+    def drop_tombstones(self, epoch: int, before: float, limit: int = 1_000) -> Pruned:
+        require_some(limit)
+        pruned = self._commit(epoch, lambda: sqlite_prune.drop_tombstones(self._db, before, limit))
+        self._batches.forget_tombstones()
+        return pruned
+
     def unfinished(self, after: int | None = None, limit: int = 500) -> Page:
         with self._snapshot() as db:
             return _page(db.execute(UNFINISHED, (after or 0, limit + 1)), limit)
@@ -162,7 +216,7 @@ class SqliteJournal(_SqliteRecords):
             self._db.execute("COMMIT")
             kept = True
             return written
-        except (EpochError, UnknownSagaError, KeyboardInterrupt, SystemExit):
+        except (EpochError, UnknownSagaError, NotAllowedError, KeyboardInterrupt, SystemExit):
             self._roll_back()
             raise
         except apsw.FullError as error:
@@ -196,18 +250,29 @@ class SqliteJournal(_SqliteRecords):
         return CommitUnknownError(f"no room on the disk of {self._path}, and it could not be rolled back; fold again")
 
     def _hold(self, saga_id: str, event: Row, reason: str) -> None:
+        row = self._salvaged(saga_id)
+        if not row.state.ended:
+            self._park(row, event, SagaState.HELD, reason)
+
+    def _end(self, saga_id: str, event: Row, state: SagaState) -> None:
+        row = self._salvaged(saga_id)
+        chain.require_held(row)
+        self._park(row, event, state, None)
+
+    def _salvaged(self, saga_id: str) -> SagaRow:
         found = self._db.execute(FIND, (saga_id,)).fetchone()
         if found is None:
-            raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r} to hold")
-        row = chain.salvaged(chain.RawSaga(*found))
+            raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r}")
+        return chain.salvaged(chain.RawSaga(*found))
+
+    def _park(self, row: SagaRow, event: Row, state: SagaState, reason: str | None) -> None:
+        """Leave the saga like this, with the event behind its records, and a summary that is legible."""
         self._batches.forget()
-        if row.state.ended:
-            return
-        seq = row.last_seq + 1
+        saga_id, seq = row.saga_id, row.last_seq + 1
         if not self._number(HAS_EVENT, row.number, seq):  # else a damaged number sits there: the summary alone says it
             self._db.execute(ADD_EVENT, event_columns(row.number, seq, event, checksum(saga_id, seq, event)))
             row = row._replace(last_seq=seq)
-        row = row._replace(state=SagaState.HELD, updated_at=float(event.at), held_reason=reason)
+        row = row._replace(state=state, updated_at=float(event.at), held_reason=reason)
         columns = (row.saga, row.plan_id, row.state, row.digest, row.created_at, row.updated_at, row.last_seq)
         self._db.execute(HOLD_SAGA, (*columns, row.held_reason, chain.row_checksum(row), row.number))
 

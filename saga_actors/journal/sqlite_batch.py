@@ -31,8 +31,13 @@ FIND = f"SELECT {RAW_SAGA} FROM saga WHERE saga_id = ?"
 FIND_TO_EXTEND = f"""SELECT {RAW_SAGA}, (SELECT max(seq) FROM event WHERE saga = number) IS last_seq
     FROM saga WHERE saga_id = ?"""
 # A number that a stray event claims is passed over: it would take every new saga out of its batch, for ever.
+# Nor is one given again that a pruned saga had.
 NEXT_NUMBER = """SELECT 1 + max(coalesce((SELECT max(number) FROM saga), 0),
-    coalesce((SELECT max(saga) FROM event WHERE saga < 4611686018427387904), 0))"""
+    coalesce((SELECT max(saga) FROM event WHERE saga < 4611686018427387904), 0),
+    coalesce((SELECT last_number FROM owner WHERE typeof(last_number) = 'integer'
+        AND last_number < 4611686018427387904), 0))"""
+ARE_TOMBSTONES = "SELECT EXISTS (SELECT 1 FROM tombstone)"
+IS_PRUNED = "SELECT EXISTS (SELECT 1 FROM tombstone WHERE saga_id = ?)"
 VERSION = "PRAGMA data_version"
 # A plan's id is its digest: writing it again heals a damaged one, and costs nothing otherwise.
 KEEP_PLAN = """INSERT INTO plan (plan_id, body, checksum) VALUES (?, ?, ?) ON CONFLICT (plan_id)
@@ -55,11 +60,17 @@ class BatchWriter:
         self._known: dict[str, SagaRow] = {}
         self._next_number: int | None = None
         self._version: int | None = None
+        self._are_tombstones: bool | None = None
 
     def forget(self) -> None:
         """What is known may not be so: the last transaction did not end well, or a summary was written elsewhere."""
         self._known.clear()
         self._next_number = None
+        self.forget_tombstones()
+
+    def forget_tombstones(self) -> None:
+        """There may be others than there were; what else is known is only of sagas that are not pruned."""
+        self._are_tombstones = None
 
     def write(self, parts: Sequence[chain.Part]) -> dict[str, str]:
         """Write what follows; the rest, and why it does not, by saga id. Raises CorruptionError if a row is gone."""
@@ -86,6 +97,8 @@ class BatchWriter:
         except CorruptionError as error:
             return str(error)
         why = chain.conflict(row, part)
+        if why is None and row is None and self._is_pruned(saga_id):
+            why = chain.was_pruned(saga_id)
         if why is not None:
             return why
         advanced = chain.advanced(row, part, self._number() if row is None else row.number)
@@ -95,6 +108,12 @@ class BatchWriter:
         else:
             self._known.pop(saga_id, None)
         return None
+
+    def _is_pruned(self, saga_id: str) -> bool:
+        """Whether the saga has a tombstone; costs nothing as long as there are none at all."""
+        if self._are_tombstones is None:
+            self._are_tombstones = bool(self._db.execute(ARE_TOMBSTONES).get)
+        return self._are_tombstones and bool(self._db.execute(IS_PRUNED, (saga_id,)).get)
 
     def _number(self) -> int:
         """The number of a new saga."""

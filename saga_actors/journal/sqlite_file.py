@@ -19,7 +19,9 @@ import apsw
 from saga_actors.errors import CorruptionError, JournalError, SchemaError
 
 APPLICATION_ID = 0x53414741  # "SAGA"
-VERSION = 2
+VERSION = 3
+OLDEST = 2
+"""The writer makes a journal of this version, or of one since, into one of today; readers read all of them."""
 BUSY_MILLISECONDS = 5_000
 
 PRAGMAS: dict[str, str | int] = {
@@ -34,8 +36,18 @@ PRAGMAS: dict[str, str | int] = {
 }
 READER_PRAGMAS: dict[str, str | int] = {"busy_timeout": BUSY_MILLISECONDS, "mmap_size": 0, "trusted_schema": 0}
 
+SET_VERSION = f"PRAGMA user_version = {VERSION}"
+TOMBSTONES = (
+    """CREATE TABLE tombstone (
+        saga_id TEXT PRIMARY KEY, saga TEXT NOT NULL, state TEXT NOT NULL, digest TEXT NOT NULL,
+        created_at REAL NOT NULL, ended_at REAL NOT NULL, pruned_at REAL NOT NULL, checksum INTEGER NOT NULL)
+        WITHOUT ROWID""",
+    "CREATE INDEX tombstone_by_age ON tombstone (pruned_at)",
+)
 SCHEMA = (
-    "CREATE TABLE owner (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, owner TEXT NOT NULL)",
+    """CREATE TABLE owner (
+        id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, owner TEXT NOT NULL,
+        last_number INTEGER NOT NULL DEFAULT 0)""",
     "INSERT INTO owner (id, epoch, owner) VALUES (1, 0, '')",
     "CREATE TABLE plan (plan_id TEXT PRIMARY KEY, body BLOB NOT NULL, checksum INTEGER NOT NULL)",
     """CREATE TABLE saga (
@@ -52,9 +64,11 @@ SCHEMA = (
         SELECT saga.saga_id, event.seq, strftime('%Y-%m-%d %H:%M:%f', event.at, 'unixepoch') AS at, event.kind,
                CAST(event.body AS TEXT) AS body, CAST(event.context AS TEXT) AS context, event.position
         FROM event JOIN saga ON saga.number = event.saga""",
+    *TOMBSTONES,
     f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
+    SET_VERSION,
 )
+UPGRADE = ("ALTER TABLE owner ADD COLUMN last_number INTEGER NOT NULL DEFAULT 0", *TOMBSTONES, SET_VERSION)
 
 
 @contextmanager
@@ -119,7 +133,7 @@ def _read_only(path: Path, name: str, flags: int, vfs: str | None) -> apsw.Conne
     db = apsw.Connection(name, flags=flags, vfs=vfs)
     try:
         _set(db, READER_PRAGMAS, path)
-        if not _is_journal(db, path):
+        if not _version(db, path):
             raise JournalError(f"there is no journal in {path} yet: the file is empty; start its node, and ask again")
     except BaseException:
         db.close(True)
@@ -182,27 +196,33 @@ def _recognise(path: Path, vfs: str | None) -> None:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
         try:
             db.set_busy_timeout(BUSY_MILLISECONDS)  # somebody may be making it this moment
-            _is_journal(db, path)
+            _version(db, path)
         finally:
             db.close(True)
 
 
-def _is_journal(db: apsw.Connection, path: Path) -> bool:
-    """True for a journal of this version, False for an empty database; raises SchemaError for anything else."""
+def has_tombstones(db: apsw.Connection) -> bool:
+    """Whether the journal is of a version that knows of them; the writer may have made it so meanwhile."""
+    return bool(db.execute("PRAGMA user_version").get > OLDEST)
+
+
+def _version(db: apsw.Connection, path: Path) -> int:
+    """That of a journal, 0 for an empty database; raises SchemaError for anything else."""
     application_id = db.execute("PRAGMA application_id").get
     version = db.execute("PRAGMA user_version").get
     if application_id == APPLICATION_ID:
-        if version != VERSION:
+        if not OLDEST <= version <= VERSION:
             raise SchemaError(
-                f"{path} has journal version {version}, expected {VERSION}; use the release that wrote it, or a later"
+                f"{path} has journal version {version}, expected {OLDEST} to {VERSION}; use the release that wrote it, "
+                "or a later"
             )
-        return True
+        return int(version)
     if application_id or db.execute("SELECT count(*) FROM sqlite_schema").get:
         raise SchemaError(
             f"{path} is a database of something else (application id {application_id}, expected {APPLICATION_ID}); "
             "name another file for the journal"
         )
-    return False
+    return 0
 
 
 def _set(db: apsw.Connection, pragmas: dict[str, str | int], path: Path) -> None:
@@ -223,11 +243,12 @@ def _keep_log(db: apsw.Connection, path: Path) -> None:
 
 
 def _make_schema(db: apsw.Connection, path: Path) -> None:
-    """All of it or nothing: what a crash leaves half made is an empty database."""
+    """All of it or nothing: what a crash leaves half made is an empty database, or the journal that it was."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        if not _is_journal(db, path):
-            for statement in SCHEMA:
+        version = _version(db, path)
+        if version < VERSION:
+            for statement in UPGRADE if version else SCHEMA:
                 db.execute(statement).fetchall()
         db.execute("COMMIT")
     except BaseException:

@@ -14,6 +14,7 @@ from conftest import eventually
 from flows import Call, Outside
 
 from saga_actors import Coordinator
+from saga_actors.actors.clock import turn
 from saga_actors.events import Event
 from saga_actors.node_folder import NodeFolder, ProcessId
 
@@ -31,6 +32,7 @@ class Station:
         self.outside = Outside(folder)
         self.seen: set[ProcessId] = set()
         self._coordinators: list[Coordinator] = []
+        self._ahead = 0.0
 
     def coordinator(self, *, spec: dict[str, Any] | None = None, **options: Any) -> Coordinator:
         """A coordinator on this journal; `spec` changes what a node that it starts is told."""
@@ -39,6 +41,12 @@ class Station:
         made._spec = attrs.evolve(made._spec, **(spec or {}))
         self._coordinators.append(made)
         return made
+
+    def turned(self, seconds: float = 0.0) -> dict[str, Any]:
+        """Turn the clocks of nodes that were started with this `spec`, which wait for clients however late it gets."""
+        self._ahead += seconds
+        turn(self.folder / "clock", self._ahead)
+        return {"clock": str(self.folder / "clock"), "linger": 1e9}
 
     def context(self, **choices: Any) -> dict[str, Any]:
         return {"folder": str(self.folder), **choices}

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from saga_actors.actors.clock import Clock
 from saga_actors.actors.protocol import AttemptKey, Order, Posted
 from saga_actors.actors.runner import Runner
 from saga_actors.definition import Definition, step
@@ -45,7 +46,7 @@ class Rig:
                 wake=lambda: self.news.put(None),
                 find=lambda saga: self.definition if saga == "shop" else None,
                 die=lambda: self.deaths.put(time.monotonic()),
-                clock=self.clock,
+                clock=Clock(monotonic=self.clock),
                 **self.runner_options,
             )
         return self._runner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from engine_rig import ORDER, OTHER, Rig, Worker, fail_at, hang, run, start, wait
 
-from saga_actors.actors.protocol import Drain, Joined, Neighbours, NodeDone, NowServed, Posted, Roster
+from saga_actors.actors.protocol import Drain, Joined, Left, Neighbours, NodeDone, NowServed, Posted, Roster
 from saga_actors.events import Ending, Fault, HoldReason, Phase, WorkerId
 from saga_actors.inputs import Failed, Quieted
 from saga_actors.messages import SagaIsHeld
@@ -26,7 +26,7 @@ def test_an_attempt_that_timed_out_is_not_taken_for_quiet_when_its_saga_is_folde
     late = Failed(key.phase, key.step, key.attempt, key.epoch, Ending.TIMED_OUT, Fault("late"))
     rig.send(worker.say((Posted(1, "s1", late),)), worker.address)
     rig.engine.withdraw("s1")
-    rig.engine._recovery.restore("s1")
+    rig.engine.recovery.restore("s1")
     rig.settle(5.0)
     assert rig.events("s1")[-1] == "RollbackStarted"
     quiet = Quieted(key.phase, key.step, key.attempt, key.epoch)
@@ -116,3 +116,24 @@ def test_the_root_is_told_again_that_the_node_has_drained() -> None:
     for _ in range(3):
         rig.tick(1.1)
     assert sum(isinstance(message, NodeDone) for message in rig.inbox["root"]) == 4
+
+
+def test_a_worker_with_another_definition_than_the_others_is_given_none_of_its_steps() -> None:
+    """P14: the code changed while the node ran, and one worker was replaced; once it is the only one, its counts."""
+    rig = Rig()
+    first = rig.worker(1, hang)
+    other = attrs.evolve(ORDER, steps=(StepPlan("other"), *ORDER.steps))
+    second = Worker(WorkerId(2, 102, 2.0), "worker-2", hang, {other.saga: other, OTHER.saga: OTHER})
+    rig.workers[second.address] = second
+    rig.send(Joined(second.worker, second.address))
+    for number in range(10):
+        rig.send(start(f"s{number}"))
+    assert (len(first.ran), len(second.ran)) == (10, 0)
+    rig.send(start("refund", OTHER))
+    assert [key.saga_id for key in second.ran] == ["refund"]
+    rig.kill(first)
+    rig.send(Left(first.worker))
+    rig.settle(15.0)
+    assert {rig.journal.find(f"s{number}").state for number in range(10)} == {SagaState.HELD}
+    assert rig.send(attrs.evolve(start("new", other), fingerprint=other.fingerprint))
+    assert second.ran[-1].step == "other"

@@ -463,7 +463,7 @@ def test_the_death_of_a_worker_makes_what_timed_out_there_quiet() -> None:
     assert story.give(inputs.WorkerDied(ONE)) == [AttemptQuieted, SagaCompensated]
 
 
-@pytest.mark.parametrize("ending", list(Ending))
+@pytest.mark.parametrize("ending", [ending for ending in Ending if ending is not Ending.UNBEGUN])
 def test_an_ignored_step_lets_the_saga_go_on_and_is_listed(ending: Ending) -> None:
     """P2: completed means every step ok or ignored; fails, times out or kills its worker."""
     story = Story(step("a", on_failure=OnFailure.IGNORE, reruns=0), step("b"))

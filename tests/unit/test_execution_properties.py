@@ -19,7 +19,7 @@ import pytest
 from hypothesis import strategies as st
 
 from saga_actors import inputs
-from saga_actors.decision import UNDO_RERUNS, Decision, decide
+from saga_actors.decision import UNBEGUN_RERUNS, UNDO_RERUNS, Decision, decide
 from saga_actors.events import (
     Accepted,
     AttemptStarted,
@@ -43,7 +43,8 @@ from saga_actors.events import (
     WorkerId,
 )
 from saga_actors.execution import Execution, fold
-from saga_actors.outcomes import SagaState
+from saga_actors.operation import allowed_actions
+from saga_actors.outcomes import Action, SagaState
 from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
 from saga_actors.retry import Backoff
 from saga_actors.status import outcome_of, status_of
@@ -63,12 +64,25 @@ RUNNING, COMPENSATING, HELD = SagaState.RUNNING, SagaState.COMPENSATING, SagaSta
 COMPLETED, COMPENSATED, FATAL = SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL
 EXECUTE, COMPENSATE = Phase.EXECUTE, Phase.COMPENSATE
 OPERATORS = (Retried, Skipped, Resolved)
+CERTAIN = (Ending.FAILED, Ending.UNBEGUN)
+CUT_SHORT = (Ending.INTERRUPTED, Ending.UNBEGUN)
+ASKED_FOR = (
+    inputs.CancelRequested,
+    inputs.RetryRequested,
+    inputs.SettleRequested,
+    inputs.SkipRequested,
+    inputs.ResolveRequested,
+    inputs.PlanOffered,
+)
 
 Key = tuple[Phase, str, int]
 
 SITUATIONS = frozenset(
     {
         "a late success goes on",
+        "asked again",
+        "what came of it could not be used",
+        "what its worker could not take is run again",
         "a late success is undone with its own context",
         "a late success is undone though it would not have been",
         "two attempts of a step at once",
@@ -220,6 +234,11 @@ class World:
             self.ledger.append(call.key[:2])
             context = f"{call.key[1]}/{call.key[2]}".encode() if maybe and call.key[0] is EXECUTE else None
             self.post(inputs.Succeeded(*call.key, call.epoch, context))
+        elif outcome == "fail" and self.tape.often(0.2):
+            self.fails(call, Ending.UNBEGUN, retryable=True)
+        elif outcome == "abort" and self.tape.often(0.5) and call.key[0] is EXECUTE:
+            self.ledger.append(call.key[:2])
+            self.fails(call, Ending.UNUSABLE, retryable=False)
         elif outcome in ("fail", "abort"):
             self.fails(call, Ending.FAILED, retryable=outcome == "fail")
         else:
@@ -332,7 +351,7 @@ class Model:
     def fails(self, key: Key, ending: Ending, retryable: bool) -> None:
         if self.awaited(*key[:2]) and key[2] == self.begun[key[:2]]:
             self.last[key[:2]] = (ending, retryable)
-            if key[0] is EXECUTE and ending is not Ending.FAILED:
+            if key[0] is EXECUTE and ending not in CERTAIN:
                 self.doubt.add(key[1])
         if ending is Ending.TIMED_OUT:
             self.timed_out.add(key)
@@ -349,6 +368,7 @@ class Life:
     def __init__(self, plan: SagaPlan, deadline: float | None, choices: bytes) -> None:
         self.tape = Tape(choices)
         self.seen = self.tape.seen
+        self.asked = 0
         self.world, self.model = World(self.tape), Model(plan, b"first")
         accepted = Accepted(0.0, "s", plan.saga, plan.plan_id, "digest", b"first", deadline)
         self.plans = {plan.plan_id: plan}
@@ -480,6 +500,7 @@ class Life:
     # What comes of it.
 
     def give(self, given: inputs.Input) -> None:
+        given = self.numbered(given)
         self.notice(given)
         if self.e.state in (RUNNING, COMPENSATING, HELD) and self.model.is_heard(given):
             self.model.hear(given)
@@ -490,7 +511,21 @@ class Life:
             return
         self.happened(decision.events)
         assert self.e == decision.execution
+        self.asked_again(given)
         self.standing()
+
+    def numbered(self, given: inputs.Input) -> inputs.Input:
+        """An operator's input under an id of its own."""
+        if isinstance(given, ASKED_FOR) and getattr(given, "by", None) is not None:
+            self.asked += 1
+            return attrs.evolve(given, request=f"request {self.asked}")
+        return given
+
+    def asked_again(self, given: inputs.Input) -> None:
+        """What was done under a request is not done again, and not refused either (P9)."""
+        if getattr(given, "request", None) in self.e.requests:
+            assert decide(self.e, given, self.at, 0.5) == Decision(self.e)
+            self.seen["asked again"] += 1
 
     def decided(self, given: inputs.Input) -> Decision:
         """What is decided, twice: by the saga that lived, and by one folded from its events."""
@@ -606,14 +641,16 @@ class Life:
         ending, retryable = model.last[key]
         assert not model.awaited(*key)
         assert event.phase is EXECUTE or not any(name == event.step for _, name, _ in model.live)
-        assert event.rerun == (ending is Ending.INTERRUPTED)
+        assert event.rerun == (ending in CUT_SHORT)
+        self.seen["what its worker could not take is run again"] += ending is Ending.UNBEGUN
         assert event.rerun or retryable
         step, forward = model.step(event.step), event.phase is EXECUTE
         backoff = step.retries if forward else step.compensate_retries
         assert self.at <= event.due <= self.at + (0 if event.rerun else backoff.max_delay)
         model.due[key] = event.due
         model.tries[*key, event.rerun] += 1
-        reruns = step.reruns if forward else UNDO_RERUNS
+        least = UNBEGUN_RERUNS if ending is Ending.UNBEGUN else 0
+        reruns = max(step.reruns, least) if forward else UNDO_RERUNS
         assert model.tries[*key, event.rerun] <= (reruns if event.rerun else backoff.times)
         self.seen[("a step is " if forward else "an undo is ") + ("rerun" if event.rerun else "retried")] += 1
 
@@ -626,13 +663,15 @@ class Life:
         assert event.ignored == (step.on_failure is OnFailure.IGNORE and not holds)
         ending, retryable = model.last[EXECUTE, event.step]
         if not model.cancelled:
-            interrupted = ending is Ending.INTERRUPTED
-            allowed = step.reruns if interrupted else step.retries.times
+            interrupted = ending in CUT_SHORT
+            least = UNBEGUN_RERUNS if ending is Ending.UNBEGUN else 0
+            allowed = max(step.reruns, least) if interrupted else step.retries.times
             assert model.tries[EXECUTE, event.step, interrupted] >= allowed or not (retryable or interrupted)
         if event.ignored:
             model.ignored.add(event.step)
             self.seen["a step is ignored"] += 1
         self.seen["unknown, then a clean failure or Abort"] += unknown and ending is Ending.FAILED
+        self.seen["what came of it could not be used"] += ending is Ending.UNUSABLE
         self.seen["at most once, and cut short"] += step.reruns == 0 and ending is Ending.INTERRUPTED
         assumed = unknown and step.on_unknown is OnUnknown.ASSUME_FAILED
         self.seen["an unknown step is assumed to have failed"] += assumed
@@ -658,7 +697,7 @@ class Life:
         assert model.left()[0] == event.step
         ending, retryable = model.last[COMPENSATE, event.step]
         times = model.step(event.step).compensate_retries.times
-        assert ending is not Ending.INTERRUPTED
+        assert ending not in CUT_SHORT
         assert not retryable or model.tries[COMPENSATE, event.step, False] >= times
         model.undo_failed = event.step
         self.seen["fatal"] += 1
@@ -676,7 +715,7 @@ class Life:
                 self.seen["held for an unknown outcome though its failure does not matter"] += 1
         if event.reason is HoldReason.UNDO_INTERRUPTED:
             name = model.left()[0]
-            assert model.last[COMPENSATE, name][0] is Ending.INTERRUPTED
+            assert model.last[COMPENSATE, name][0] in CUT_SHORT
             assert model.tries[COMPENSATE, name, True] == UNDO_RERUNS
             self.seen["held for an undo cut short too often"] += 1
         self.seen["held while awaited"] += any(model.awaited(*key[:2]) for key in model.live)
@@ -720,9 +759,11 @@ class Life:
     def standing(self) -> None:
         e, model = self.e, self.model
         assert (outcome_of(e) is not None) == e.state.ended
-        assert e.left == (model.left() if e.going_back else ())
+        turned = e.going_back or (e.resolved is not None and e.failure is not None)
+        assert e.left == (model.left() if turned else ())
         for plan, step in zip(e.plan.steps, e.steps, strict=True):
             assert step.verdict in (None, model.verdict(plan.name))
+        self.allowed()
         if e.state.ended:
             return self.ended()
         assert {(p, s.name, a.number): (a.epoch, a.worker) for p, s, a in e.attempts} == model.live
@@ -739,6 +780,25 @@ class Life:
             stuck = model.plan.steps[e.position[1]].name
             self.seen["fatal waits for quiet"] += not any(name == stuck for _, name, _ in model.live)
         return None
+
+    def allowed(self) -> None:
+        """What a status lists is what would be done, and all of it."""
+        e, actions = self.e, allowed_actions(self.e)
+        if e.state not in (HELD, FATAL):
+            assert actions == ()
+            return
+        stuck = e.plan.steps[e.position[1]].name if e.position else ""
+        asks: dict[Action, list[inputs.Input]] = {
+            Action.RETRY: [inputs.RetryRequested("ann", "again")],
+            Action.SETTLE: [inputs.SettleRequested(step.name, False, "ann", "asked") for step in e.plan.steps],
+            Action.SKIP: [inputs.SkipRequested(step.name, "ann", "by hand") for step in e.plan.steps],
+            Action.CANCEL: [inputs.CancelRequested("no", "ann")],
+            Action.RESOLVE: [inputs.ResolveRequested(COMPENSATED, "ann", "enough")],
+        }
+        assert stuck or Action.SKIP not in actions
+        for action, given in asks.items():
+            would = any(decide(e, each, self.at, 0.5).refused is None for each in given)
+            assert would == (action in actions), action
 
     def ended(self) -> None:
         e, model = self.e, self.model

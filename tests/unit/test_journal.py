@@ -7,36 +7,28 @@ from pathlib import Path
 
 import attrs
 import pytest
-from journal_cases import PLAN, birth, ended, filled, further, started, succeeded
+from journal_cases import KINDS, PLAN, Both, birth, ended, filled, further, opened, started, succeeded
 
 from saga_actors.errors import CorruptionError, EpochError, UnknownSagaError
 from saga_actors.events import AttemptStarted, AttemptSucceeded, HoldReason, PlanAdopted, SagaHeld
-from saga_actors.journal import Entry, Journal, JournalReader, MemoryJournal, SqliteJournal, SqliteReader, held_reason
+from saga_actors.journal import Entry, Journal, JournalReader, held_reason
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import StepPlan
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Journal, JournalReader]]:
-    if request.param == "memory":
-        memory = MemoryJournal()
-        yield memory, memory
-        return
-    path = tmp_path / "sagas.db"
-    writer = SqliteJournal(path)
-    reader = SqliteReader(path)
-    yield writer, reader
-    reader.close()
-    writer.close()
+@pytest.fixture(params=KINDS)
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
+    with opened(request.param, tmp_path) as pair:
+        yield pair
 
 
 @pytest.fixture
-def journal(both: tuple[Journal, JournalReader]) -> Journal:
+def journal(both: Both) -> Journal:
     return both[0]
 
 
 @pytest.fixture
-def reader(both: tuple[Journal, JournalReader]) -> JournalReader:
+def reader(both: Both) -> JournalReader:
     return both[1]
 
 

@@ -38,14 +38,15 @@ class TestFiles:
             ("CREATE TABLE t (x)",),
             ("PRAGMA application_id = 7", "CREATE TABLE t (x)"),
             ("PRAGMA application_id = 0x53414741", "PRAGMA user_version = 1"),
+            ("PRAGMA application_id = 0x53414741", "PRAGMA user_version = 4"),
         ],
     )
     def test_a_database_of_something_else_is_refused_untouched(self, path: Path, foreign: tuple[str, ...]) -> None:
-        """Neither another application's nor a newer version's file is written to."""
+        """Neither another application's file is written to, nor that of a version that is newer, or too old."""
         tamper(path, *foreign)
         before = path.read_bytes()
         for opened in (SqliteJournal, SqliteReader):
-            with pytest.raises(SchemaError, match=r"expected 2\b|expected 1396787009"):
+            with pytest.raises(SchemaError, match=r"expected 2 to 3\b|expected 1396787009"):
                 opened(path)
         assert path.read_bytes() == before
         assert [file.name for file in path.parent.iterdir()] == ["sagas.db"]

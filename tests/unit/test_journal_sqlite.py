@@ -16,7 +16,7 @@ from typing import get_args
 
 import apsw
 import pytest
-from journal_cases import PLAN, birth, filled, further, tamper
+from journal_cases import PLAN, FaultyFile, birth, filled, further, on_a_faulty_disk, tamper
 
 from saga_actors.errors import (
     CommitUnknownError,
@@ -167,43 +167,10 @@ class TestDamage:
         assert len(journal.load("b")) == len(journal.load("c")) == 1
 
 
-class FaultyFile(apsw.VFSFile):
-    """A file whose log cannot be written or synchronised while `fault` says so."""
-
-    fault: str | None = None
-
-    def __init__(self, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
-        self._is_log = str(name.filename() if isinstance(name, apsw.URIFilename) else name).endswith("-wal")
-        super().__init__("", name, flags)
-
-    def xWrite(self, data: bytes, offset: int) -> None:
-        if self._is_log and FaultyFile.fault == "full":
-            raise apsw.FullError("no space left")
-        super().xWrite(data, offset)
-
-    def xSync(self, flags: int) -> None:
-        if self._is_log and FaultyFile.fault == "sync":
-            raise apsw.IOError("input/output error")
-        super().xSync(flags)
-
-
-class FaultyDisk(apsw.VFS):
-    def __init__(self) -> None:
-        super().__init__("faulty", "")
-
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
-        return FaultyFile(name, flags)
-
-
 @pytest.fixture
 def faulty(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteJournal]:
-    disk = FaultyDisk()
-    monkeypatch.setattr(FaultyFile, "fault", None)
-    writer = SqliteJournal(path, vfs="faulty")
-    yield writer
-    FaultyFile.fault = None
-    writer.close()
-    disk.unregister()
+    with on_a_faulty_disk(path, monkeypatch) as writer:
+        yield writer
 
 
 class TestDisks:

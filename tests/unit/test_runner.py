@@ -85,9 +85,9 @@ def test_a_plain_function_may_return_an_awaitable() -> None:
     [(5, "step 'charge' returned int"), ({"at": object()}, "result of step 'charge': at is object")],
 )
 def test_a_result_that_is_no_context_fails_for_good(result: Any, told: str) -> None:
-    """The reason has the step and the path, and no retry would help."""
+    """The reason has the step and the path, and no retry would help; but the code has run, and had its effect (P7)."""
     report = Rig(returning(result)).fails()
-    assert (report.ending, report.fault.retryable) == (Ending.FAILED, False)
+    assert (report.ending, report.fault.retryable) == (Ending.UNUSABLE, False)
     assert told in report.fault.reason
 
 
@@ -105,7 +105,7 @@ def test_a_context_changed_in_place_is_not_lost_silently() -> None:
         context["charge_id"] = "c1"
 
     report = Rig(charge).fails()
-    assert not report.fault.retryable
+    assert (report.ending, report.fault.retryable) == (Ending.UNUSABLE, False)
     assert "return the changes" in report.fault.reason
 
 

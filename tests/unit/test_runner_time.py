@@ -37,6 +37,18 @@ def test_a_thread_that_is_late_is_reported_in_time_and_given_up(gate: threading.
     assert rig.runner.inventory(1) == ((rig.order().key,), rig.all_unstored())
 
 
+def test_it_is_known_that_somebody_is_to_be_told_of_a_timeout_at_once(gate: threading.Event) -> None:
+    """Until it has been handed out; other news may wait for company."""
+    rig = Rig(lambda _: gate.wait(PATIENCE) and None)
+    rig.runner.run(rig.order(timeout=0.01))
+    wait_for(lambda: rig.runner.has_late_news)
+    assert rig.runner.unsent()
+    assert not rig.runner.has_late_news
+    gate.set()
+    wait_for(lambda: not rig.runner.retiring)
+    assert not rig.runner.has_late_news
+
+
 def test_a_late_success_is_the_last_report_and_calls_the_retirement_off(gate: threading.Event) -> None:
     """A success before quiet is the step's result; nothing given up is left, so the worker goes on."""
 

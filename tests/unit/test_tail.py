@@ -17,6 +17,7 @@ from saga_actors.events import HoldReason
 from saga_actors.journal import MemoryJournal, SqliteJournal, SqliteReader
 from saga_actors.journal.port import JournalReader, Tailed
 from saga_actors.listeners import Listener, Listeners
+from saga_actors.outcomes import SagaState
 from saga_actors.telemetry import EventName, TelemetryEvent, Translator
 
 COMPLETED = ["started", "step_started", "step_ok", "step_started", "step_ok", "completed"]
@@ -179,6 +180,35 @@ def test_a_cursor_of_another_journal_counts_as_none(
     """A journal that was made anew under the same name is read from its beginning."""
     Story(journal, 1).completes()
     CursorFile(cursor).write(place)
+    assert Process(opened, cursor).reads().names == COMPLETED
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_cursor_at_an_event_that_was_pruned_is_of_this_journal(
+    journal: SqliteJournal, opened: Opened, cursor: Path, goes_on: bool
+) -> None:
+    """What was told is not told again, whether anything came behind it or not."""
+    Story(journal, 1).starts()
+    Story(journal, 1, "ord_2").completes()
+    Process(opened, cursor).reads()
+    assert journal.prune(1, 1e9, (SagaState.COMPLETED,), at=1e9).sagas == 1
+    if goes_on:
+        Story(journal, 1, "ord_3").completes()
+    assert Process(opened, cursor).reads().names == (COMPLETED if goes_on else [])
+
+
+def test_who_waits_for_events_that_were_pruned_does_not_wait_for_ever(
+    journal: SqliteJournal, opened: Opened, cursor: Path
+) -> None:
+    """Nothing lies between here and there: that is as good as having told it, and what follows is told."""
+    process = Process(opened, cursor)
+    Story(journal, 1).completes()
+    journal.prune(1, 1e9, (SagaState.COMPLETED,), at=1e9)
+    assert not process.tail.caught_up(6)
+    process.reads()
+    assert process.tail.caught_up(6)
+    assert CursorFile(cursor).read() == Place(6)
+    Story(journal, 1, "ord_2").completes()
     assert Process(opened, cursor).reads().names == COMPLETED
 
 
