@@ -10,7 +10,7 @@ from typing import TypeVar, assert_never
 import attrs
 
 from saga_actors.errors import CorruptionError, JournalError, SagaIdError, SagaPrunedError, UnknownSagaError
-from saga_actors.events import HoldReason
+from saga_actors.events import HoldReason, SagaHeld
 from saga_actors.execution import fold
 from saga_actors.journal.port import CorruptRow, History, JournalReader, Page, SagaRow, Tombstone, held_reason
 from saga_actors.messages import (
@@ -102,6 +102,9 @@ class Inquiry:
     def _folded(self, saga_id: str, served: Collection[str]) -> SagaStatus:
         """The status by the saga's events; CorruptionError if they make none, so that one saga cannot harm others."""
         history = self._load(saga_id)
+        last = history[-1].event
+        if isinstance(last, SagaHeld) and last.reason is HoldReason.CRASHED:  # it may be the death of whoever folds it
+            raise CorruptionError(f"its events were not folded: {last.detail}")
         try:
             execution = fold((stored.event for stored in history), self._plan)
             return status_of(execution, served=execution.plan.saga in served)

@@ -15,7 +15,7 @@ from saga_actors.actors.saga import Decided
 from saga_actors.actors.sagas import Tracked
 from saga_actors.decision import decide
 from saga_actors.errors import CorruptionError, JournalFullError, NotAllowedError
-from saga_actors.execution import Execution, fold
+from saga_actors.execution import Execution
 from saga_actors.inputs import (
     CancelRequested,
     Input,
@@ -174,7 +174,7 @@ class Operators:
                 raise self.nowhere(saga_id)
             if engine.is_illegible(saga_id):
                 raise Refusing(Refusal.CORRUPT, f"saga {saga_id!r} is held: {row.held_reason}; resolve it, or retry it")
-            execution = fold((stored.event for stored in journal.load(saga_id)), journal.plan)
+            execution = engine.recovery.read(saga_id)
         except CorruptionError as corruption:
             raise Refusing(Refusal.CORRUPT, str(corruption)) from corruption
         if message.correlation_id in execution.requests:

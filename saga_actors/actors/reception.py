@@ -13,7 +13,6 @@ from saga_actors.actors.saga_system import SagaCrashedError
 from saga_actors.actors.turn import Roll
 from saga_actors.errors import CorruptionError, SagaIdError, UnknownSagaError
 from saga_actors.events import Accepted
-from saga_actors.execution import fold
 from saga_actors.messages import (
     AwaitSaga,
     GetHistory,
@@ -209,9 +208,8 @@ class Reception:
         engine.clients.answer(waiter.peer, answer)
 
     def _ended(self, correlation_id: str, saga_id: str) -> SagaEnded:
-        journal = self._engine.journal
         try:
-            execution = fold((stored.event for stored in journal.load(saga_id)), journal.plan)
+            execution = self._engine.recovery.read(saga_id)
         except (CorruptionError, UnknownSagaError) as flaw:
             raise Refusing(Refusal.CORRUPT, str(flaw)) from flaw
         outcome = outcome_of(execution)

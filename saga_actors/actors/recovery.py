@@ -26,6 +26,7 @@ from saga_actors.outcomes import SagaState
 
 if TYPE_CHECKING:
     from saga_actors.actors.engine import Engine
+    from saga_actors.execution import Execution
     from saga_actors.journal.port import SagaRow
 
 
@@ -85,6 +86,17 @@ class Recovery:
             self._engine.illegible.add(saga_id)
             return False
         return self._fold(saga_id)
+
+    def read(self, saga_id: str) -> Execution:
+        """Fold a saga that has ended, to look at it; CorruptionError if it cannot be, or kills whoever does."""
+        if (verdict := self._suspects.verdict(saga_id)) is not None:
+            raise CorruptionError(f"saga {saga_id!r}: {verdict}")
+        try:
+            execution = self._engine.sagas.read(saga_id)
+        except SagaCrashedError as crash:
+            raise CorruptionError(f"saga {saga_id!r}: its events do not fold ({crash})") from crash
+        self._suspects.folded(saga_id)
+        return execution
 
     def pardon(self, saga_id: str) -> None:
         """An operator wants this one to be folded once more, though it is held because that went wrong."""

@@ -13,6 +13,7 @@ from saga_actors.actors.saga_system import SagaCrashedError, SagaSystem
 from saga_actors.actors.slots import KeptSlot
 from saga_actors.errors import CorruptionError, UnknownSagaError
 from saga_actors.events import Accepted
+from saga_actors.execution import Execution
 from saga_actors.inputs import Input
 from saga_actors.journal.port import Journal
 from saga_actors.plan import SagaPlan
@@ -56,20 +57,31 @@ class Sagas:
 
     def begin(self, plan: SagaPlan, event: Accepted) -> Tracked:
         """A new actor for a saga that has just been accepted."""
-        return self._create(event.saga_id, Begin(plan, event), 0)
+        begun = self._tracked[event.saga_id] = self._create(Begin(plan, event), 0)
+        return begun
 
     def restore(self, saga_id: str) -> Tracked:
         """A new actor for a saga that the journal has; raises CorruptionError, UnknownSagaError, SagaCrashedError."""
         self.end(saga_id)
+        tracked = self._tracked[saga_id] = self._folded(saga_id)
+        return tracked
+
+    def read(self, saga_id: str) -> Execution:
+        """A saga that the journal has, to be looked at only; raises as `restore` does."""
+        folded = self._folded(saga_id)
+        self._system.end(folded.actor)
+        return folded.decided.execution
+
+    def _folded(self, saga_id: str) -> Tracked:
         self._marks.set(saga_id)
         try:
             events = [stored.event for stored in self._journal.load(saga_id)]
-            tracked = self._create(saga_id, Restore(events, self._plan), len(events))
+            folded = self._create(Restore(events, self._plan), len(events))
         except (CorruptionError, UnknownSagaError, SagaCrashedError):  # any other is the end of this process
             self._marks.clear()
             raise
         self._marks.clear()
-        return tracked
+        return folded
 
     def _plan(self, plan_id: str) -> SagaPlan:
         """The plan of this id, one for all sagas that run on it; an id is a digest, so it stands for no other."""
@@ -112,13 +124,11 @@ class Sagas:
         self._crashes[saga_id] = [*recent, now]
         return len(recent) + 1 >= CRASHES
 
-    def _create(self, saga_id: str, message: Begin | Restore, durable: int) -> Tracked:
+    def _create(self, message: Begin | Restore, durable: int) -> Tracked:
         actor = self._system.create()
         try:
             decided: Decided = self._system.ask(actor, message)
         except SagaCrashedError:
             self._system.end(actor)
             raise
-        tracked = Tracked(actor, durable, decided, counted=durable > 0 and decided.state.unfinished)
-        self._tracked[saga_id] = tracked
-        return tracked
+        return Tracked(actor, durable, decided, counted=durable > 0 and decided.state.unfinished)

@@ -192,7 +192,7 @@ class Storm(Rig):
 
     def new_supervisor(self) -> None:
         """What was on its way to the old one is lost; what that sent may still come (P8)."""
-        self.pool = [letter for letter in self.pool if letter[1] != "engine"]
+        self.pool = [letter for letter in self.pool if letter[1] != "engine" and self.chance.random() < 0.7]
         self.begin()
 
     def finish(self) -> None:
@@ -228,11 +228,10 @@ class Storm(Rig):
     def is_answered(self, message: Any) -> None:
         """P9: what was said to be done is done, whoever asks again."""
         request = message.correlation_id
-        before = self.answers.get(request)
-        if isinstance(before, OperationDone):
-            assert isinstance(message, OperationDone)
-            self.seen["operator: asked twice, done once"] += 1
-        self.answers[request] = message
+        done = isinstance(self.answers.get(request), OperationDone)
+        self.seen["operator: asked twice, done once"] += done and isinstance(message, OperationDone)
+        if not done:  # a refusal of an earlier copy may come after it
+            self.answers[request] = message
 
     def operate(self, saga_id: str, *, directly: bool = False) -> None:
         """An operator looks at a saga, and does one of the things that its status allows."""
@@ -287,7 +286,8 @@ class Storm(Rig):
         elif drawn < 0.93:
             self.finish()
         elif drawn < 0.95:
-            self.operate(self.chance.choice(sorted(self.states)))
+            waiting = [saga_id for saga_id in self.states if self.waits_for_operator(saga_id)]
+            self.operate(self.chance.choice(waiting or sorted(self.states)))
         elif drawn < 0.96:
             self.seen["supervisor killed between turns"] += 1
             self.new_supervisor()
@@ -300,6 +300,8 @@ class Storm(Rig):
     def comes_to_rest(self) -> bool:
         """Whether all that is under way arrives, and every saga ends or is held, in bounded time (P12)."""
         for round_ in range(400):
+            if round_ in (0, 2) and self.chance.random() < 0.3:
+                self.new_supervisor()
             self.reliable = round_ > 5
             while self.pool:
                 self.deliver_one()
@@ -317,7 +319,7 @@ class Storm(Rig):
         return self.requests.keys() <= self.answers.keys() and not any(hand.running for hand in self.workers.values())
 
     def waits_for_operator(self, saga_id: str) -> bool:
-        state = self.states[saga_id][-1][1]
+        state = self.states[saga_id][-1][1] if self.states[saga_id] else RUNNING
         if state is HELD:
             return True
         resolved = any(m.saga_id == saga_id for m in self.requests.values() if isinstance(m, ResolveSaga))

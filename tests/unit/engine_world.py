@@ -94,6 +94,7 @@ class World:
         self.ledger = Ledger()
         self.seen: Counter[str] = Counter()
         self.calm = self.healed = False
+        self.patience = chance.choice([0.5, 0.1, 0.02])
         self.moods = {
             saga_id: {EXECUTE: chance.choice(FORWARD_MOODS), COMPENSATE: chance.choice(BACK_MOODS)} for saga_id in sagas
         }
@@ -116,7 +117,8 @@ class World:
             call.has_effect(self.ledger.tick())
             return None
         if call.timed_out is not None:
-            return self.does(hand, call, self.chance.choice(LATE)) if self.calm or self.chance.random() < 0.2 else None
+            patience = 1.0 if self.calm else self.patience
+            return self.does(hand, call, self.chance.choice(LATE)) if self.chance.random() < patience else None
         return self.does(hand, call, self.chance.choice(mood))
 
     def does(self, hand: Hand, call: Call, what: str) -> Report | None:

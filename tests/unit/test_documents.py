@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from saga_actors.transitions import state_diagram
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
@@ -37,3 +39,24 @@ def test_the_readme_names_targets_that_make_has() -> None:
     named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
+
+
+def _tests_named_in(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+
+
+def test_the_guarantees_name_tests_that_there_are() -> None:
+    """Every row of every table has one, and each is a function in that file."""
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    rows = [row for row in re.findall(r"^\| .*\|$", text, re.MULTILINE) if not row.endswith("| shown by |")]
+    assert len(rows) > 30
+    assert not [row for row in rows if not _tests_named_in(row)]
+    gone = [
+        f"{file}::{name}" for file, name in _tests_named_in(text) if f"def {name}(" not in (ROOT / file).read_text()
+    ]
+    assert not gone
+
+
+def test_the_diagram_of_the_states_is_that_of_the_table() -> None:
+    """It is drawn, and not written."""
+    assert f"```mermaid\n{state_diagram()}\n```" in (ROOT / "docs" / "guarantees.md").read_text()

@@ -10,6 +10,7 @@ from engine_rig import Rig, fail_at, hang, start, wait
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from saga_actors.actors import inquiry as inquiry_module
 from saga_actors.actors import saga as saga_module
 from saga_actors.actors.engine import Engine
 from saga_actors.actors.inquiry import Inquiry
@@ -18,8 +19,8 @@ from saga_actors.actors.protocol import Joined, Neighbours
 from saga_actors.decision import decide
 from saga_actors.execution import fold
 from saga_actors.inputs import Succeeded, WorkerDied
-from saga_actors.messages import Refused, RetrySaga, SagaIsHeld
-from saga_actors.outcomes import SagaState
+from saga_actors.messages import GetStatus, Refused, RetrySaga, SagaIsHeld
+from saga_actors.outcomes import Action, SagaState
 
 
 class Death(BaseException):
@@ -229,6 +230,37 @@ def test_a_saga_that_is_folded_on_demand_cannot_kill_again_and_again(rig: Mortal
     rig.send(RetrySaga(correlation_id="mended", saga_id="s0", by="eve", reason="a new version"))
     rig.outlive()
     assert rig.states() == {SagaState.COMPLETED: 2}
+
+
+def test_the_status_of_a_saga_that_kills_is_told_without_folding_it(
+    rig: Mortal, killers: Killers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P11: an operator who looks at what is held kills nobody, and hears what can be done."""
+    monkeypatch.setattr(inquiry_module, "fold", killers.fold)
+    under_way(rig, 2)
+    killers.folding["s0"] = ALWAYS
+    rig.outlive()
+    [answer] = rig.send(GetStatus("status", "s0"))
+    assert answer.status.state is SagaState.HELD
+    assert "died 2 times in a row" in answer.status.held_reason
+    assert answer.status.allowed_actions == (Action.RETRY, Action.RESOLVE)
+
+
+def test_a_saga_that_has_ended_cannot_kill_again_and_again(rig: Mortal, killers: Killers) -> None:
+    """P11: whoever waits for its end asks each new supervisor; after two deaths it is refused."""
+    rig.worker()
+    rig.send(start("s0"))
+    killers.folding["s0"] = ALWAYS
+    deaths, answers = 0, []
+    while not answers and deaths < 5:
+        try:
+            answers = rig.send(wait("s0"))
+        except Death:  # the client asks again at the next supervisor
+            deaths += 1
+            rig.begin()
+    assert deaths == 2
+    assert isinstance(answers[-1], Refused)
+    assert rig.states() == {SagaState.COMPLETED: 1}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

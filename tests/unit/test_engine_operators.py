@@ -8,15 +8,19 @@ import attrs
 import pytest
 from engine_rig import ORDER, OTHER, Rig, Worker, fail_at, hang, run, start, succeed
 
-from saga_actors.actors.protocol import Bundle, Joined, Loaded, Order
-from saga_actors.errors import JournalFullError
+from saga_actors.actors.protocol import Bundle, CatchUp, CaughtUp, Joined, Loaded, Order
+from saga_actors.errors import CorruptionError, JournalFullError
 from saga_actors.events import Cancelled, Ending, Fault, Phase, Resolved, Retried, Settled, Skipped
 from saga_actors.inputs import Failed, Report
+from saga_actors.journal import MemoryJournal
+from saga_actors.journal.port import History
 from saga_actors.messages import (
     AcceptPlan,
     CancelSaga,
+    DropTombstones,
     GetStatus,
     OperationDone,
+    PruneSagas,
     Refusal,
     Refused,
     ResolveSaga,
@@ -24,6 +28,8 @@ from saga_actors.messages import (
     SagaCancelled,
     SagaEnded,
     SagaIsHeld,
+    SagasPruned,
+    SagaStarted,
     SettleStep,
     SkipUndo,
 )
@@ -446,6 +452,132 @@ def test_a_saga_whose_actor_raised_can_be_retried() -> None:
     for said in worker.finish():
         rig.send(said, worker.address)
     assert state(rig) is SagaState.COMPLETED
+
+
+class Rotten(MemoryJournal):
+    """Its records of one saga cannot be read, as long as it says so."""
+
+    rotten: str | None = None
+
+    def load(self, saga_id: str) -> History:
+        if saga_id == self.rotten:
+            raise CorruptionError(f"saga {saga_id!r}: event 2 does not match its checksum")
+        return super().load(saga_id)
+
+
+def rotten() -> Rig:
+    """A saga `s1` whose records cannot be read, and which is held for it."""
+    rig = Rig(Rotten())
+    rig.worker(answer=hang)
+    rig.send(start("s1"))
+    rig.journal.rotten = "s1"
+    rig.begin()
+    rig.settle(3.0)
+    assert state(rig) is SagaState.HELD
+    return rig
+
+
+def test_a_saga_that_cannot_be_read_is_resolved_by_hand() -> None:
+    """P13: nothing is executed on it, but it need not stay for ever; asked twice, or by another, it says so."""
+    rig = rotten()
+    (answer,) = rig.send(GetStatus("g", "s1"))
+    assert answer.status.allowed_actions == (Action.RETRY, Action.RESOLVE)
+    for message in (cancel("s1", "q0"), skip("s1", "reserve", "q0"), retry("s1", "q0")):
+        (refused,) = rig.send(message)
+        assert (type(refused), refused.code) == (Refused, Refusal.CORRUPT)
+    for _ in range(2):
+        assert rig.send(resolve("s1", SagaState.FATAL)) == [OperationDone("q1", "s1", SagaState.FATAL)]
+    assert state(rig) is SagaState.FATAL
+    (refused,) = rig.send(resolve("s1", SagaState.COMPLETED, "q2"))
+    assert (type(refused), refused.code) == (Refused, Refusal.NOT_ALLOWED)
+    rig.begin()
+    rig.settle(3.0)
+    assert state(rig) is SagaState.FATAL
+
+
+def test_a_saga_that_can_be_read_again_goes_on() -> None:
+    """P1: its file was mended, or its disk."""
+    rig = rotten()
+    rig.journal.rotten = None
+    (done,) = rig.send(retry("s1"))
+    assert done == OperationDone("q1", "s1", SagaState.RUNNING)
+    worker = rig.workers["worker-1"]
+    worker.answer = succeed
+    for said in worker.finish():
+        rig.send(said, worker.address)
+    assert state(rig) is SagaState.COMPLETED
+
+
+# Pruning.
+
+
+def ended(*saga_ids: str) -> Rig:
+    rig = Rig()
+    rig.worker()
+    for saga_id in saga_ids:
+        rig.send(run(saga_id))
+    return rig
+
+
+def prune(before: float, *states: SagaState, after: int | None = None) -> PruneSagas:
+    return PruneSagas(correlation_id="p1", before=before, states=states or (SagaState.COMPLETED,), after=after)
+
+
+def test_a_pruned_id_is_still_that_saga() -> None:
+    """P10: asked again it is answered, and nothing runs; with another context it is refused."""
+    rig = ended("s1")
+    worker = rig.workers["worker-1"]
+    ran = len(worker.ran)
+    (pruned,) = rig.send(prune(rig.now + 1))
+    assert (pruned.count, pruned.next_page) == (1, None)
+    (started,) = rig.send(start("s1"))
+    assert isinstance(started, SagaStarted)
+    (refused,) = rig.send(run("s1"))
+    assert (refused.code, "ended as completed" in refused.message) == (Refusal.PRUNED, True)
+    (refused,) = rig.send(start("s1", digest="other"))
+    assert refused.code == Refusal.ID_TAKEN
+    (refused,) = rig.send(retry("s1"))
+    assert refused.code == Refusal.PRUNED
+    assert len(worker.ran) == ran
+    (answer,) = rig.send(GetStatus("g", "s1"))
+    assert (answer.status.state, answer.status.pruned) == (SagaState.COMPLETED, True)
+    (dropped,) = rig.send(DropTombstones(correlation_id="p2", before=rig.now + 1))
+    assert dropped.count == 1
+    (ended_,) = rig.send(run("s1"))
+    assert isinstance(ended_, SagaEnded)
+
+
+def test_a_saga_that_is_reopened_in_the_same_turn_is_not_pruned() -> None:
+    """P1: whichever message came first."""
+    rig, moody = fatal()
+    moody.undos = ()
+    rig.workers["worker-1"].answer = hang
+    answers = rig.send(Bundle((prune(rig.now + 1, SagaState.FATAL), retry("s1"))))
+    rig.tick()
+    assert state(rig) is SagaState.COMPENSATING
+    assert [type(item) for bundle in answers for item in bundle.items] == [OperationDone, SagasPruned]
+
+
+def test_listeners_are_told_before_anything_is_pruned() -> None:
+    """They are told of every event; but one that hangs keeps nobody waiting for ever (P12)."""
+    rig = Rig()
+    rig.telemetry_listens = False
+    rig.worker()
+    rig.send(run("s1"))
+    assert rig.send(prune(rig.now + 1)) == []
+    (asked,) = [message for message in rig.inbox["telemetry"] if isinstance(message, CatchUp)]
+    assert rig.journal.find("s1") is not None
+    rig.send(CaughtUp(asked.position), "telemetry")
+    assert rig.journal.find("s1") is None
+    assert [type(message) for message in rig.inbox["client"]][-1] is SagasPruned
+    rig.send(run("s2"))
+    rig.send(prune(rig.now + 1))
+    assert rig.journal.find("s2") is not None
+    rig.tick(3.0)
+    assert rig.journal.find("s2") is None
+
+
+# Limits.
 
 
 def test_reopened_sagas_count_towards_their_classs_limit() -> None:

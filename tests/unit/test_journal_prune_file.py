@@ -153,6 +153,9 @@ class TestPruning:
             journal.append(epoch, [birth(f"{number}x"), birth(f"{number}y")])
         assert len(asked) <= 1
         journal.prune(epoch, 10.0, ENDS, at=NOW)
+        asked.clear()
+        journal.append(epoch, [birth("t"), birth("u")])
+        assert len(asked) == 3
         journal.drop_tombstones(epoch, NOW + 1)
         asked.clear()
         journal.append(epoch, [birth("v"), birth("w")])
