@@ -182,10 +182,10 @@ class Engine:
                 return
             if kept is not None and decided.order is not None:
                 self.slots.pass_on(key, decided.order[1].key)
-        elif saga_id in self.illegible:
-            return  # the worker keeps it, until an operator has made something of the saga
         if is_quiet:
             self.slots.release(key)
+        if tracked is None and saga_id in self.illegible:
+            return  # the worker keeps it, until an operator has made something of the saga
         self.turn.receipts[message.worker].append((posted.serial, saga_id))
 
     def _kept_slot(self, tracked: Tracked, key: AttemptKey) -> KeptSlot | None:

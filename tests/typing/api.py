@@ -12,6 +12,9 @@ from typing import Any, assert_never, assert_type
 import attrs
 
 from saga_actors import (
+    AcceptReport,
+    Action,
+    Cancellation,
     Compensated,
     CompensationFailed,
     Completed,
@@ -160,6 +163,18 @@ assert_type(RunSaga.of(PlaceTyped, Order(3)), RunSaga)
 assert_type(StartSaga.of(PlaceOrder, {"total": 3}, saga_id="ord_1"), StartSaga)
 
 
+# Operating.
+
+assert_type(sagas.cancel("ord_1", "the customer called"), Cancellation)
+assert_type(sagas.retry("ord_1", by="ann", reason="the bank is back"), SagaState)
+assert_type(sagas.settle("ord_1", "charge", True, {"charge_id": 7}, by="ann", reason="asked the bank"), SagaState)
+assert_type(sagas.skip("ord_1", "charge", by="ann", reason="refunded by hand"), SagaState)
+assert_type(sagas.resolve("ord_1", "compensated", by="ann", reason="all done by hand"), SagaState)
+assert_type(sagas.accept(PlaceTyped, by="ann", reason="release 7", dry_run=True), AcceptReport)
+assert_type(sagas.prune(timedelta(days=90), ["completed"]), int)
+assert_type(sagas.status("ord_1").allowed_actions, tuple[Action, ...])
+
+
 # What must not check.
 
 Coordinator()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -184,5 +199,7 @@ print(typed.context.charge_id)  # type: ignore[attr-defined]  # pyright: ignore[
 print(matched(typed))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 sagas.status()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 sagas.status("ord_1").state = SagaState.HELD  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+sagas.cancel("ord_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+sagas.retry("ord_1", "ann", "why not")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Completed({}, "ord_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 RunSaga.of(PlaceTyped, {"total": 3})  # type: ignore[misc]  # pyright: ignore[reportArgumentType]

@@ -289,7 +289,7 @@ class Account:
 
     def _completed(self, outcome: Any) -> None:
         assert not any(self.back.values()), "something was undone (P2)"
-        assert not self.cancelled
+        assert not self.cancelled, "completed, though it was cancelled"
         for step in self.plan.steps:
             settled = self.settled.get(step.name)
             done = self.maybe_known_done(step.name) or (settled is not None and settled.happened)

@@ -316,7 +316,7 @@ class Storm(Rig):
         rows = [self.journal.find(saga_id) for saga_id in self.states]
         if not all(row is not None and not row.state.unfinished for row in rows):
             return False
-        return self.requests.keys() <= self.answers.keys() and not any(hand.running for hand in self.workers.values())
+        return self.requests.keys() <= self.answers.keys()
 
     def waits_for_operator(self, saga_id: str) -> bool:
         state = self.states[saga_id][-1][1] if self.states[saga_id] else RUNNING

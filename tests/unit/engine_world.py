@@ -86,7 +86,10 @@ class Hand(Worker):
 
 
 class World:
-    """What user code does, each saga in moods of its own; `calm`: all of it ends; `healed`: mostly well."""
+    """What user code does, each saga in moods of its own.
+
+    `calm`: all of it ends; `healed`: mostly well; `haste`: how soon what has timed out comes to rest.
+    """
 
     def __init__(self, chance: random.Random, sagas: Iterable[str], may_begin: Callable[[Call], None]) -> None:
         self.chance = chance
@@ -94,7 +97,7 @@ class World:
         self.ledger = Ledger()
         self.seen: Counter[str] = Counter()
         self.calm = self.healed = False
-        self.patience = chance.choice([0.5, 0.1, 0.02])
+        self.haste = chance.choice([0.5, 0.1, 0.02])
         self.moods = {
             saga_id: {EXECUTE: chance.choice(FORWARD_MOODS), COMPENSATE: chance.choice(BACK_MOODS)} for saga_id in sagas
         }
@@ -117,8 +120,7 @@ class World:
             call.has_effect(self.ledger.tick())
             return None
         if call.timed_out is not None:
-            patience = 1.0 if self.calm else self.patience
-            return self.does(hand, call, self.chance.choice(LATE)) if self.chance.random() < patience else None
+            return self.does(hand, call, self.chance.choice(LATE)) if self.chance.random() < self.haste else None
         return self.does(hand, call, self.chance.choice(mood))
 
     def does(self, hand: Hand, call: Call, what: str) -> Report | None:

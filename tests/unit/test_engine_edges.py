@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import attrs
-from engine_rig import ORDER, OTHER, Rig, Worker, fail_at, hang, run, start, wait
+from typing import Any
 
+import attrs
+import pytest
+from engine_rig import ORDER, OTHER, Rig, Worker, fail_at, hang, run, start, succeed, wait
+
+from saga_actors.actors import saga as saga_module
+from saga_actors.actors.limits import Limits
 from saga_actors.actors.protocol import Drain, Joined, Left, Neighbours, NodeDone, NowServed, Posted, Roster
 from saga_actors.events import Ending, Fault, HoldReason, Phase, WorkerId
-from saga_actors.inputs import Failed, Quieted
+from saga_actors.inputs import Failed, Quieted, Succeeded
 from saga_actors.messages import SagaIsHeld
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan, StepPlan
@@ -137,3 +142,27 @@ def test_a_worker_with_another_definition_than_the_others_is_given_none_of_its_s
     assert {rig.journal.find(f"s{number}").state for number in range(10)} == {SagaState.HELD}
     assert rig.send(attrs.evolve(start("new", other), fingerprint=other.fingerprint))
     assert second.ran[-1].step == "other"
+
+
+def test_a_saga_held_for_its_crashes_gives_its_slot_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P11: its worker keeps what it has to say, but the attempt is over, and its slot is free for others."""
+    rig = Rig(limits=Limits(threads=1))
+    worker = rig.worker(answer=hang)
+    rig.send(start("bad"))
+    decide = saga_module.decide
+
+    def raising(execution: Any, given: Any, at: float, roll: float) -> Any:
+        if execution.saga_id == "bad" and isinstance(given, Succeeded):
+            raise RuntimeError("no")
+        return decide(execution, given, at, roll)
+
+    monkeypatch.setattr(saga_module, "decide", raising)
+    worker.answer = succeed
+    for said in worker.finish():
+        for _ in range(4):
+            rig.send(said, worker.address)
+    assert rig.journal.find("bad").state is SagaState.HELD
+    assert rig.engine.slots.busy == 0
+    for number in range(3):
+        rig.send(run(f"good-{number}"))
+        assert rig.journal.find(f"good-{number}").state is SagaState.COMPLETED

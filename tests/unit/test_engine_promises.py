@@ -83,13 +83,14 @@ def weather(storm: Storm) -> None:
     storm.add_worker()
     for _ in range(220):
         storm.step()
-    storm.world.calm = True
+    storm.world.calm, storm.world.haste = True, max(storm.world.haste, 0.15)
     assert storm.comes_to_rest(), "something is lost: it neither ends nor is held"
     for round_ in range(30):
         waiting = [saga_id for saga_id in storm.states if storm.waits_for_operator(saga_id)]
-        if not waiting:
+        if not waiting and not any(hand.running for hand in storm.workers.values()):
             return
-        storm.world.healed = round_ > 8
+        storm.world.healed, storm.world.haste = round_ > 8, max(storm.world.haste, round_ / 10)
+        storm.finish()
         for saga_id in waiting:
             storm.operate(saga_id, directly=True)
         assert storm.comes_to_rest(), "something is lost after an operator was there"

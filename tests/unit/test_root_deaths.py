@@ -66,11 +66,14 @@ def test_workers_that_die_at_birth_or_idle_end_the_life(node: Root, age: float) 
     assert node.loses(WORKER, after=age)
 
 
-def test_what_a_worker_of_an_earlier_life_did_is_no_excuse(node: Root) -> None:
+def test_what_a_worker_of_an_earlier_life_did_is_no_excuse(node: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     """P12: the workers of each life are numbered from one."""
     for number in range(1, DEATHS + 1):
         marks.note_work(node.folder, number)
-    marks.forget_work(node.folder)
+    begin, node.root._begun = node.root._begun, None
+    monkeypatch.setattr(RootSupervisor, "_create", lambda *_: None)
+    monkeypatch.setattr(RootSupervisor, "wakeupAfter", lambda *_: None)
+    node.root._begin(begin, "life")
     assert [node.loses(WORKER) for _ in range(DEATHS)] == [False] * (DEATHS - 1) + [True]
 
 
