@@ -65,6 +65,9 @@ After the first, the saga comes last; after the second, it is held. What kills s
 kills with every saga.
 """
 
+VIGIL, VIGIL_AFTER = "vigil", timedelta(seconds=0.1)
+"""So long after a death the children are looked at once more, for another that died while this one was replaced."""
+
 DRAIN = 5.0
 """Seconds for which attempts in flight may finish, when the node is told to end."""
 
@@ -135,6 +138,8 @@ class RootSupervisor(Actor):  # type: ignore[misc]
                 self.send(sender, self._over or Pong(message.number))
             case Pong():
                 self._on_pong(sender)
+            case WakeupMessage(payload=payload) if payload == VIGIL:
+                self._find_the_dead()
             case WakeupMessage():
                 self._look_after_children()
             case ChildActorExited():
@@ -246,10 +251,9 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         assert self._begun is not None
         spec, now = self._begun.spec, time.monotonic()
         self._pings += 1
+        self._find_the_dead()
         for child in list(self._children):
-            if not child.alive:  # Thespian does not tell of one that died before it had an address
-                self._on_exit(child.address)
-            elif now - child.heard > spec.silence or (child.born is None and now - child.created > spec.start_limit):
+            if now - child.heard > spec.silence or (child.born is None and now - child.created > spec.start_limit):
                 self._kill_silent(child)
             else:
                 self.send(child.address, Ping(self._pings))
@@ -279,6 +283,13 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             self._give_up(f"{child.role} died too often: {DEATHS} deaths in {DEATHS_PERIOD:g} s")
         else:
             self._create(child.role)
+            self.wakeupAfter(VIGIL_AFTER, VIGIL)
+
+    def _find_the_dead(self) -> None:
+        """Those of whose deaths Thespian tells nobody: it was busy making a process, or they had no address yet."""
+        for child in list(self._children):
+            if not child.alive:
+                self._on_exit(child.address)
 
     def _too_many_deaths(self, child: ChildRecord) -> bool:
         if not self._counts(child):

@@ -9,6 +9,7 @@ from station import Station, kinds
 from saga_actors import Compensated, Completed, SagaHeldError, SagaState, WaitingFor
 from saga_actors.events import AttemptFailed, Ending, Phase
 from saga_actors.node import GAVE_UP
+from saga_actors.node_folder import ProcessId
 from saga_actors.node_spec import NodeSpec
 from saga_actors.node_start import start_node
 
@@ -112,3 +113,19 @@ def test_workers_that_die_at_birth_each_time_make_the_node_give_up(
         assert node.wait(60) == GAVE_UP
     assert "worker died too often" in station.log()
     assert "gave up after 5 lives" in station.log()
+
+
+def test_two_workers_that_die_at_once_are_both_replaced_at_once(station: Station) -> None:
+    """P11: Thespian tells only of the first; no ping is needed to find the other."""
+    sagas = station.coordinator(sagas=["deadly"], spec={"ping_every": 50.0, "silence": 100.0})
+    sagas.have_served()
+    for _ in range(3):
+        before = living_workers(station)
+        assert len(before) == 2
+        for worker in before:
+            station.kill(worker.pid)
+        station.until(lambda before=before: len(living_workers(station) - before) == 2)
+
+
+def living_workers(station: Station) -> set[ProcessId]:
+    return {process for process, role in station.node.members() if role == "StepWorker" and process.alive}

@@ -78,6 +78,7 @@ class Storm(Rig):
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.pool: list[tuple[str, str, Any]] = []
+        self.workers: dict[str, Any]
         self.hands: dict[str, Hand] = {}
         self.states: dict[str, list[tuple[int, SagaState]]] = {f"s{n}": [] for n in range(SAGAS)}
         self.world = World(self.chance, self.states, self.may_begin)
@@ -236,7 +237,7 @@ class Storm(Rig):
     def operate(self, saga_id: str, *, directly: bool = False) -> None:
         """An operator looks at a saga, and does one of the things that its status allows."""
         inquiry = Inquiry(self.journal)
-        answer = inquiry.answer(GetStatus("g", saga_id), ())
+        answer: Any = inquiry.answer(GetStatus("g", saga_id), ())
         if isinstance(answer, Refused):
             return
         status, request = answer.status, f"q{len(self.requests)}"

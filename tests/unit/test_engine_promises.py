@@ -18,7 +18,7 @@ from saga_actors.messages import CancelSaga, OperationDone, SagaCancelled, Settl
 from saga_actors.outcomes import Cancellation, FailureKind
 from saga_actors.status import outcome_of
 
-SCHEDULES = int(os.environ.get("SAGA_ACTORS_SCHEDULES", "250"))
+SCHEDULES = int(os.environ.get("SAGA_ACTORS_SCHEDULES", "200"))
 
 MET = frozenset(
     {
@@ -157,7 +157,7 @@ def test_whatever_happens_the_ledger_bears_the_promises_out() -> None:
             for saga_id in storm.states:
                 call_to_account(storm, saga_id)
             ask_operators(storm)
-        except AssertionError as broken:
+        except Exception as broken:
             broken.add_note(f"seed {seed}")
             raise
         seen += storm.seen
