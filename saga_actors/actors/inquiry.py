@@ -96,7 +96,8 @@ class Inquiry:
             return _summed_up(self._row(saga_id), str(error), served)
         except SagaPrunedError:
             stone = self._tombstone(saga_id)
-            assert stone is not None
+            if stone is None:  # it has gone since
+                raise UnknownSagaError(f"the journal has no saga {saga_id!r}") from None
             return _remembered(stone)
 
     def _folded(self, saga_id: str, served: Collection[str]) -> SagaStatus:
