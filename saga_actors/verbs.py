@@ -100,8 +100,9 @@ class OperatorVerbs:
         """Say whether the unknown step of a held saga happened.
 
         If it did, the saga goes on with `result`, which is what the step would have returned; or it undoes the step
-        with it, if it is going back. If it did not, the step has failed. A context that is no dict needs the class of
-        the saga in this process (`saga`). Raises ContextError if `result` is none that the step could have returned.
+        with it, if it is going back and has not come past it. If it did not, the step has failed. A context that is no
+        dict needs the class of the saga in this process (`saga`). Raises ContextError if `result` is none that the step
+        could have returned.
         """
         self._refuse_event_loop()
         if result is not None and not happened:

@@ -6,6 +6,7 @@ another supervisor, the saga says so.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from saga_actors.actors.clients import Refusing, Waiter
@@ -50,6 +51,10 @@ Operation = CancelSaga | RetrySaga | SettleStep | SkipUndo | ResolveSaga | Accep
 Sweep = PruneSagas | DropTombstones
 
 
+MOST_REFUSED = 10_000
+"""So many refused messages are remembered, whose copies may still come."""
+
+
 class _Asked(NamedTuple):
     """Something to remove, once the listeners were told of what lies up to `position`, or at `until`."""
 
@@ -65,10 +70,13 @@ class Operators:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._sweeps: list[_Asked] = []
+        self._refused: OrderedDict[str, str] = OrderedDict()
 
     def operate(self, message: Operation, waiter: Waiter) -> None:
         """Tell the saga; raises Refusing."""
         engine, saga_id = self._engine, message.saga_id
+        if message.correlation_id in self._refused:
+            raise Refusing(Refusal.NOT_ALLOWED, self._refused[message.correlation_id])
         tracked = engine.tracked(saga_id)
         if tracked is None and isinstance(message, RetrySaga | ResolveSaga) and engine.is_illegible(saga_id):
             tracked = self._illegible(message, waiter)
@@ -121,7 +129,7 @@ class Operators:
     def _answer(self, message: Operation, waiter: Waiter, decided: Decided) -> None:
         """Answer after the commit; at once, if it was refused."""
         engine, saga_id, state = self._engine, message.saga_id, decided.state
-        if decided.refused is None:
+        if decided.refused is None and self._is_done(message, decided):
             if state.unfinished and not decided.new:
                 engine.slots.begun(saga_id, decided.plan.saga)
             answer = _done(message, decided.execution)
@@ -129,9 +137,20 @@ class Operators:
             if saga_id not in engine.turn.shares and not state.unfinished:
                 engine.sagas.end(saga_id)  # it was restored for this only
             if not isinstance(message, CancelSaga):
-                raise Refusing(Refusal.NOT_ALLOWED, f"saga {saga_id!r}: {decided.refused}")
+                self._remember(message, f"saga {saga_id!r}: {decided.refused}")
+                raise Refusing(Refusal.NOT_ALLOWED, self._refused[message.correlation_id])
             answer = SagaCancelled(waiter.correlation_id, saga_id, _too_late(decided.execution))
         engine.turn.answers.append((saga_id, waiter, answer))
+
+    def _is_done(self, message: Operation, decided: Decided) -> bool:
+        """Whether this very message has done it; a saga may have been cancelled by another, or by its deadline."""
+        return message.correlation_id in decided.execution.requests
+
+    def _remember(self, message: Operation, why: str) -> None:
+        """What was refused stays refused, also to a copy that comes when it would make sense (P12: for a while)."""
+        self._refused[message.correlation_id] = why
+        while len(self._refused) > MOST_REFUSED:
+            self._refused.popitem(last=False)
 
     def _rehearse(self, tracked: Tracked, given: Input, waiter: Waiter) -> None:
         engine, execution = self._engine, tracked.decided.execution

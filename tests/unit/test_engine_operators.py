@@ -593,3 +593,38 @@ def test_reopened_sagas_count_towards_their_classs_limit() -> None:
     rig.send(retry("s1"))
     rig.send(start("s2", limited))
     assert [key.saga_id for key in worker.ran if key.saga_id == "s2"] == []
+
+
+# What was refused.
+
+
+def test_a_late_copy_of_what_was_refused_is_refused_as_well() -> None:
+    """P7: ann said "not charged" of the first attempt and was told no, for bob was quicker; the second did charge."""
+    rig, moody = held()
+    worker = rig.workers["worker-1"]
+    worker.answer = hang
+    rig.send(retry("s1", "bob"))
+    anns = settle("s1", "charge", False, request="ann")
+    (refused,) = rig.send(anns)
+    assert (type(refused), refused.code) == (Refused, Refusal.NOT_ALLOWED)
+    worker.answer = moody
+    for said in worker.finish():
+        rig.send(said, worker.address)
+    assert state(rig) is SagaState.HELD
+    assert rig.send(anns) == [refused]
+    assert Settled not in kinds(rig)
+
+
+def test_a_second_cancel_is_told_that_there_was_one() -> None:
+    """The history has the first alone, and the second is answered the same whenever it is asked again."""
+    rig, answers = Rig(), {"ship": hang}
+    worker = rig.worker(answer=lambda order: answers.get(order.key.step, succeed)(order))
+    rig.send(start("s1"))
+    rig.send(cancel("s1", "ann"))
+    second = [SagaCancelled("bob", "s1", Cancellation.ALREADY_GOING_BACK)]
+    assert rig.send(cancel("s1", "bob")) == second
+    worker.answer = lambda order: None if order.key.phase is Phase.COMPENSATE else succeed(order)
+    for said in worker.finish():
+        rig.send(said, worker.address)
+    assert rig.send(cancel("s1", "bob")) == second
+    assert kinds(rig).count(Cancelled) == 1
