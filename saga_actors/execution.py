@@ -139,12 +139,15 @@ class Execution:
         return Wanted(phase, plan, progress.begun + 1, progress.due, rerun, self.runs_alone(phase, index))
 
     @property
+    def expires_at(self) -> float | None:
+        """The deadline, as long as it can turn the saga back."""
+        return self.deadline if self.state is RUNNING and not self.cancelled else None
+
+    @property
     def wakes_at(self) -> float | None:
         """When, in POSIX seconds, the mere passing of time changes something."""
-        due = self.wanted.due if self.wanted is not None else None
-        if self.deadline is None or self.state is not RUNNING or self.cancelled:
-            return due
-        return self.deadline if due is None else min(due, self.deadline)
+        times = (self.wanted.due if self.wanted is not None else None, self.expires_at)
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def attempts(self) -> list[tuple[Phase, StepPlan, Attempt]]:

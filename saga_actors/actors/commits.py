@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from saga_actors.actors.checkpoints import Checkpoints
+from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.actors.turn import Turn
 from saga_actors.errors import JournalFullError
 from saga_actors.events import HoldReason
@@ -28,6 +30,7 @@ class Commits:
         self._engine = engine
         self._without_room: set[str] = set()
         self._full_until = 0.0
+        self._checkpoints = Checkpoints(engine.journal)
 
     def have_room(self, now: float) -> bool:
         """Whether attempts may be begun: not while the disk is full, nor before those are back that it has put off."""
@@ -45,7 +48,9 @@ class Commits:
     def _append(self, turn: Turn) -> None:
         engine = self._engine
         entries = [share.entry(saga_id) for saga_id, share in turn.shares.items()]
+        passing(BEFORE, turn)
         appended = engine.journal.append(engine.epoch, entries)
+        passing(AFTER, turn)
         engine.neighbourhood.committed(appended.position)
         for saga_id, why in appended.why.items():
             self._left_out(turn, saga_id, why)
@@ -66,7 +71,7 @@ class Commits:
         if is_new:
             self._engine.refuse_start(saga_id, Refusal.BAD_REQUEST, why)
         else:
-            self._engine.hold(saga_id, HoldReason.CRASHED, why)
+            self._engine.holds.hold(saga_id, HoldReason.CRASHED, why)
 
     def _give_up(self, turn: Turn, full: JournalFullError) -> None:
         """Nothing was written for want of room: the sagas of this turn are folded again in a while."""
@@ -79,10 +84,14 @@ class Commits:
                 why = f"{full}; nothing was accepted, try again later"
                 self._engine.refuse_start(saga_id, Refusal.OVERLOADED, why)
             else:
+                self._engine.slots.end(saga_id)  # what it was thought to have begun, it has not
                 self._without_room.add(saga_id)
+                why = f"{full}; nothing was changed, try again later"
+                self._engine.disappoint(saga_id, Refusal.OVERLOADED, why)
 
-    def try_for_room(self, now: float) -> None:
-        """Fold those again that a full disk had put off, if it may have room now."""
+    def tick(self, now: float) -> None:
+        """Move the journal's log if it is time; fold those again that a full disk had put off, if it may have room."""
+        self._checkpoints.tick(now)
         if self._without_room and now >= self._full_until:
             again, self._without_room = self._without_room, set()
             for saga_id in again:

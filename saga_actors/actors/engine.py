@@ -7,14 +7,15 @@ happened: an exception that escapes from here ends the process, and the next sup
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from saga_actors.actors.alarms import Alarms
 from saga_actors.actors.clients import Clients, Peer
-from saga_actors.actors.commits import Commits
+from saga_actors.actors.commits import Commits, log
+from saga_actors.actors.holds import Holds
 from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.actors.limits import BEATS_HEARD, Limits
 from saga_actors.actors.marks import Marks, MemoryMarks
 from saga_actors.actors.neighbourhood import Neighbourhood
@@ -41,11 +42,11 @@ from saga_actors.actors.sagas import Sagas, Tracked
 from saga_actors.actors.slots import KeptSlot, Slots, Waiting
 from saga_actors.actors.team import Team
 from saga_actors.actors.turn import Turn
-from saga_actors.errors import CorruptionError, JournalFullError, UnknownSagaError
+from saga_actors.errors import CorruptionError
 from saga_actors.events import Ending, HoldReason
 from saga_actors.inputs import Failed, Input, PlanOffered, SlotReserved, TimePassed
-from saga_actors.journal.port import Journal, held_reason
-from saga_actors.messages import Refusal, Refused, SagaIsHeld
+from saga_actors.journal.port import Journal
+from saga_actors.messages import Refusal, Refused
 from saga_actors.outcomes import SagaState
 
 
@@ -86,7 +87,7 @@ class Engine:
         self._alarms = Alarms()
         self._drain_until: float | None = None
         self._farewell_at = 0.0
-        self.illegible: set[str] = set()
+        self.holds = Holds(self)
 
     # Messages in, messages out.
 
@@ -115,7 +116,7 @@ class Engine:
             if self.sagas.get(saga_id) is not None:
                 self.happen(saga_id, TimePassed())
         self.recovery.go_on()
-        self._commits.try_for_room(now)
+        self._commits.tick(now)
         self._reception.tick()
         self.out += self.team.overdue(now)
         linger = self.limits.linger
@@ -180,11 +181,12 @@ class Engine:
             decided = self.happen(saga_id, report, kept)
             if decided is None:
                 return
+            self.let_rest(saga_id, decided)
             if kept is not None and decided.order is not None:
                 self.slots.pass_on(key, decided.order[1].key)
         if is_quiet:
             self.slots.release(key)
-        if tracked is None and saga_id in self.illegible:
+        if tracked is None and self.holds.concerns(saga_id):
             return  # the worker keeps it, until an operator has made something of the saga
         self.turn.receipts[message.worker].append((posted.serial, saga_id))
 
@@ -204,14 +206,14 @@ class Engine:
     def tracked(self, saga_id: str) -> Tracked | None:
         """The saga, restored if it must be; None if it is completed, compensated, unknown or cannot be read."""
         tracked = self.sagas.get(saga_id)
-        if tracked is not None or saga_id in self.illegible:
+        if tracked is not None or saga_id in self.holds.illegible:
             return tracked
         try:
             row = self.journal.find(saga_id)
             if row is None or row.state in (SagaState.COMPLETED, SagaState.COMPENSATED):
                 return None
         except CorruptionError as corruption:
-            self.hold(saga_id, HoldReason.CORRUPT, str(corruption))
+            self.holds.hold(saga_id, HoldReason.CORRUPT, str(corruption))
             return None
         return self.sagas.get(saga_id) if self.recovery.restore(saga_id) else None
 
@@ -230,6 +232,11 @@ class Engine:
         self.stage(saga_id, tracked)
         return decided
 
+    def let_rest(self, saga_id: str, decided: Decided) -> None:
+        """Let the actor go of a saga that was restored to hear something, and has made nothing of it."""
+        if not decided.state.unfinished and saga_id not in self.turn.shares:
+            self.sagas.end(saga_id)
+
     def stage(self, saga_id: str, tracked: Tracked) -> None:
         """What a saga has just decided goes into this turn."""
         self.turn.stage(saga_id, tracked)
@@ -240,12 +247,15 @@ class Engine:
     def watch(self, saga_id: str, decided: Decided) -> None:
         """Queue the saga, and set its timer, as it stands now."""
         now, execution = self.clock(), decided.execution
-        wanted, wakes_at = execution.wanted, execution.wakes_at
-        if wanted is None or (wanted.due is not None and wanted.due > now):
+        wanted, wakes_at = execution.wanted, execution.expires_at
+        if wanted is None:
             self.slots.drop(saga_id)
+        elif wanted.due is not None and wanted.due > now:
+            self.slots.drop(saga_id)
+            wakes_at = wanted.due if wakes_at is None else min(wanted.due, wakes_at)
         else:
             self.slots.want(decided.waiting)
-        if wakes_at is not None and wakes_at > now:
+        if wakes_at is not None:
             self._alarms.set(saga_id, wakes_at)
         else:
             self._alarms.drop(saga_id)
@@ -257,47 +267,18 @@ class Engine:
         if self.journal.find(saga_id) is None:
             self.refuse_start(saga_id, Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}")
         elif too_often:
-            self.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
+            self.holds.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")
         else:
             self.recovery.restore(saga_id)
-
-    def is_illegible(self, saga_id: str) -> bool:
-        """Whether the saga is held because its records cannot be read, or its actor raises."""
-        return saga_id in self.illegible
-
-    def read_again(self, saga_id: str) -> Tracked | None:
-        """An illegible saga, if it can be read by now."""
-        self.illegible.discard(saga_id)
-        self.recovery.pardon(saga_id)
-        return self.tracked(saga_id)
 
     def withdraw(self, saga_id: str) -> None:
         """Nothing that this saga decided in this turn has happened."""
         for key in self.turn.withdraw(saga_id):
             self.slots.take_back(key)
+            self.team.not_given(key)
         self.slots.drop(saga_id)
         self._alarms.drop(saga_id)
         self.sagas.end(saga_id)
-
-    def hold(self, saga_id: str, reason: HoldReason, detail: str) -> None:
-        """Park a saga that cannot decide for itself any more, and tell whoever waits for it."""
-        log().error("saga %r is held (%s): %s", saga_id, reason, detail)
-        self.withdraw(saga_id)
-        self.slots.end(saga_id)
-        if reason in (HoldReason.CRASHED, HoldReason.CORRUPT):
-            self.illegible.add(saga_id)
-        try:
-            self.journal.hold(self.epoch, saga_id, reason, detail, self.clock())
-        except JournalFullError as full:
-            log().error("%s: saga %r is left alone, and held by the next supervisor", full, saga_id)
-            return
-        except UnknownSagaError:
-            log().error("saga %r is in no journal under this name; its summary is damaged", saga_id)
-            return
-        self.unfinished = self.journal.count_unfinished()
-        for waiter in self.clients.waiting_for(saga_id):
-            answer = SagaIsHeld(waiter.correlation_id, saga_id, held_reason(reason, detail))
-            self.clients.answer(waiter.peer, answer)
 
     # The turn: give out slots, commit, release.
 
@@ -322,9 +303,11 @@ class Engine:
             waiting, worker = found
             if not self._goes_on(waiting):
                 continue
+            passing(BEFORE, "slot")
             decided = self.happen(waiting.saga_id, SlotReserved(worker, self.epoch))
             if decided is not None and decided.order is not None:
                 self.slots.occupy(decided.order[1].key, worker, waiting)
+                passing(AFTER, "slot")
 
     def _goes_on(self, waiting: Waiting) -> bool:
         """Whether the saga may run on the plan that is served (P14); it takes that over if it can, else it is held."""
@@ -333,17 +316,26 @@ class Engine:
             return False
         if served.plan_id == tracked.decided.plan.plan_id:
             return True
-        decided = self.happen(waiting.saga_id, PlanOffered(served))
-        self.slots.drop(waiting.saga_id)
-        return decided is not None and decided.execution.wanted is not None
+        if tracked.durable:
+            self.happen(waiting.saga_id, PlanOffered(served))  # if it takes that over, it is queued again as it is now
+        else:
+            self.withdraw(waiting.saga_id)
+            self.refuse_start(waiting.saga_id, Refusal.NOT_SERVED, "its definition has just changed; start it again")
+        return False
 
     def refuse_start(self, saga_id: str, code: str, why: str) -> None:
         """Nothing came of starting this saga: tell whoever wanted it."""
-        for waiter in [*self.clients.waiting_for(saga_id), *self.turn.disappointed.pop(saga_id, [])]:
+        for waiter in self.clients.waiting_for(saga_id):
             self.clients.answer(waiter.peer, Refused(waiter.correlation_id, code, why))
+        self.disappoint(saga_id, code, why)
         for roll in self.turn.enrolled.pop(saga_id, ()):
             roll.refused[saga_id] = (code, why)
         self.slots.end(saga_id)
+
+    def disappoint(self, saga_id: str, code: str, why: str) -> None:
+        """Nothing came of what was decided about this saga: tell whoever was to be answered."""
+        for waiter in self.turn.disappointed.pop(saga_id, ()):
+            self.clients.answer(waiter.peer, Refused(waiter.correlation_id, code, why))
 
     def _release(self) -> None:
         receipts = {worker: [serial for serial, _ in given] for worker, given in self.turn.receipts.items()}
@@ -373,6 +365,7 @@ class Engine:
     def drain(self, seconds: float) -> None:
         """Begin no more attempts, wait so many seconds at most for those in flight, and end."""
         if self._drain_until is None:
+            passing(BEFORE, "drain")
             log().info("draining for at most %.1f s", seconds)
             self._drain_until = self.clock() + seconds
 
@@ -383,6 +376,7 @@ class Engine:
         self.out += self.neighbourhood.catch_up(now)
         if self.neighbourhood.caught_up(now):
             self.done = True
+            passing(AFTER, "drain")
             self._reception.dismiss()
             self.out += self._farewell_again(now)
 
@@ -392,8 +386,3 @@ class Engine:
             return []
         self._farewell_at = now + 1.0
         return [self.neighbourhood.farewell(f"drained; {self.unfinished} unfinished sagas stay")]
-
-
-def log() -> logging.Logger:
-    """Looked up each time, for a child replaces all loggers when it is born."""
-    return logging.getLogger("saga_actors.supervisor")

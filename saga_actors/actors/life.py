@@ -59,7 +59,7 @@ class SystemProcess:
         self.spec = order.spec
         self.told_to_end = False
         self.begun = False
-        self.heard = 0.0
+        self.heard = self.admin_heard = 0.0
 
     def run(self) -> int:
         """Live; the answer is the exit code, and the watchdog has been told why."""
@@ -109,16 +109,28 @@ class SystemProcess:
             self._heed(self.system.listen(LOOK_EVERY))
 
     def _keep_watch(self) -> NoReturn:
-        """Ping the root, and pass on that the node shall end, until it ends the life or is silent for too long."""
-        self.heard, number = time.monotonic(), 0
-        while time.monotonic() - self.heard < self.spec.silence:
+        """Ping root and admin, and pass on that the node shall end, until it ends the life or one is silent too long."""
+        self.heard = self.admin_heard = time.monotonic()
+        number = 0
+        while (silent := self._silent()) is None:
             number += 1
+            self.system.knock(self.spec.silence, self._on_knock)
             told = self.told_to_end
             if told:
                 self._send(DrainAndEnd())
             self._send(Ping(number))
             self._listen(time.monotonic() + self.spec.ping_every, told)
-        raise Ending(f"the root has not answered for {self.spec.silence:g} s")
+        raise Ending(f"the {silent} has not answered for {self.spec.silence:g} s")
+
+    def _silent(self) -> str | None:
+        now = time.monotonic()
+        if now - self.heard >= self.spec.silence:
+            return "root"
+        return "admin" if now - self.admin_heard >= self.spec.silence else None
+
+    def _on_knock(self, was_heard: bool) -> None:
+        if was_heard:
+            self.admin_heard = time.monotonic()
 
     def _listen(self, until: float, told: bool) -> None:
         while self.told_to_end == told and (left := until - time.monotonic()) > 0:

@@ -40,6 +40,7 @@ from saga_actors.messages import (
     SagasPruned,
     SettleStep,
     SkipUndo,
+    checked_id,
 )
 from saga_actors.outcomes import Cancellation
 from saga_actors.plan import SagaPlan
@@ -74,11 +75,11 @@ class Operators:
 
     def operate(self, message: Operation, waiter: Waiter) -> None:
         """Tell the saga; raises Refusing."""
-        engine, saga_id = self._engine, message.saga_id
+        engine, saga_id = self._engine, checked_id(message.saga_id)
         if message.correlation_id in self._refused:
             raise Refusing(Refusal.NOT_ALLOWED, self._refused[message.correlation_id])
         tracked = engine.tracked(saga_id)
-        if tracked is None and isinstance(message, RetrySaga | ResolveSaga) and engine.is_illegible(saga_id):
+        if tracked is None and isinstance(message, RetrySaga | ResolveSaga) and saga_id in engine.holds.illegible:
             tracked = self._illegible(message, waiter)
             if tracked is None:
                 return
@@ -134,8 +135,7 @@ class Operators:
                 engine.slots.begun(saga_id, decided.plan.saga)
             answer = _done(message, decided.execution)
         else:
-            if saga_id not in engine.turn.shares and not state.unfinished:
-                engine.sagas.end(saga_id)  # it was restored for this only
+            engine.let_rest(saga_id, decided)
             if not isinstance(message, CancelSaga):
                 self._remember(message, f"saga {saga_id!r}: {decided.refused}")
                 raise Refusing(Refusal.NOT_ALLOWED, self._refused[message.correlation_id])
@@ -155,8 +155,7 @@ class Operators:
     def _rehearse(self, tracked: Tracked, given: Input, waiter: Waiter) -> None:
         engine, execution = self._engine, tracked.decided.execution
         decision = decide(execution, given, engine.clock(), 0.0)
-        if execution.saga_id not in engine.turn.shares and not execution.state.unfinished:
-            engine.sagas.end(execution.saga_id)
+        engine.let_rest(execution.saga_id, tracked.decided)
         if decision.refused is not None:
             raise Refusing(Refusal.NOT_ALLOWED, f"saga {execution.saga_id!r}: {decision.refused}")
         done = OperationDone(waiter.correlation_id, execution.saga_id, decision.execution.state)
@@ -168,7 +167,7 @@ class Operators:
         """One whose records could not be read or folded: read it again, or end it without that."""
         engine, saga_id = self._engine, message.saga_id
         if isinstance(message, RetrySaga):
-            tracked = engine.read_again(saga_id)
+            tracked = engine.holds.read_again(saga_id)
             if tracked is None:
                 raise Refusing(Refusal.CORRUPT, f"saga {saga_id!r} still cannot be read; see node.log, or resolve it")
             return tracked
@@ -191,7 +190,7 @@ class Operators:
             row = journal.find(saga_id)
             if row is None:
                 raise self.nowhere(saga_id)
-            if engine.is_illegible(saga_id):
+            if saga_id in engine.holds.illegible:
                 raise Refusing(Refusal.CORRUPT, f"saga {saga_id!r} is held: {row.held_reason}; resolve it, or retry it")
             execution = engine.recovery.read(saga_id)
         except CorruptionError as corruption:

@@ -87,6 +87,8 @@ class Reception:
             taken(message, Waiter(peer, message.correlation_id))
         except Refusing as refusal:
             self._engine.clients.answer(peer, Refused(message.correlation_id, refusal.code, str(refusal)))
+        except SagaIdError as wrong:
+            self._engine.clients.answer(peer, Refused(message.correlation_id, Refusal.BAD_REQUEST, str(wrong)))
 
     # Starting and waiting.
 
@@ -112,6 +114,8 @@ class Reception:
                 if refusal.code in OF_THE_CLASS:
                     raise  # nothing was begun, for the first that is not known asks
                 roll.refused[one.saga_id] = (refusal.code, str(refusal))
+            except SagaIdError as wrong:
+                roll.refused[one.saga_id] = (Refusal.BAD_REQUEST, str(wrong))
         turn.rolls.append(roll)
 
     def _begin(self, plan: SagaPlan, new: RunSaga | StartSaga | NewSaga, deadline: float | None) -> None:
@@ -134,7 +138,7 @@ class Reception:
 
     def _known(self, wanted: str, new: RunSaga | StartSaga | NewSaga) -> bool:
         """Whether this very saga has been accepted already (P10)."""
-        tracked = self._engine.sagas.get(new.saga_id)
+        tracked = self._engine.sagas.get(checked_id(new.saga_id))
         if tracked is not None:
             saga, digest = tracked.decided.plan.saga, tracked.decided.execution.digest
         else:
@@ -174,22 +178,18 @@ class Reception:
         engine = self._engine
         if not new.context:  # asked after by someone who did not know whether it had come
             raise Refusing(Refusal.UNKNOWN_SAGA, f"the journal has no saga {new.saga_id!r}; send its context, too")
-        try:
-            checked_id(new.saga_id)
-        except SagaIdError as wrong:
-            raise Refusing(Refusal.BAD_REQUEST, str(wrong)) from wrong
         if len(new.context) > engine.limits.context_limit:
             raise Refusing(
                 Refusal.TOO_LARGE,
                 f"the context has {len(new.context)} bytes; the node takes {engine.limits.context_limit} at most",
             )
-        if engine.unfinished + len(engine.turn.shares) >= engine.limits.max_unfinished:
+        if engine.unfinished + engine.turn.accepted >= engine.limits.max_unfinished:
             raise Refusing(
                 Refusal.OVERLOADED, f"{engine.unfinished} sagas are unfinished, as many as may be; try again later"
             )
 
     def _await(self, message: AwaitSaga, waiter: Waiter) -> None:
-        self._wait(message.saga_id, waiter)
+        self._wait(checked_id(message.saga_id), waiter)
 
     def _wait(self, saga_id: str, waiter: Waiter) -> None:
         """Answer when the saga ends; now, if it has, or is held."""

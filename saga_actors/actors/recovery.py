@@ -63,7 +63,7 @@ class Recovery:
         page = self._engine.journal.unfinished(self._after, AT_ONCE)
         for corrupt in page.corrupt:
             log().error("saga %r cannot be read: %s", corrupt.saga_id, corrupt.why)
-            self._engine.hold(corrupt.saga_id, HoldReason.CORRUPT, corrupt.why)
+            self._engine.holds.hold(corrupt.saga_id, HoldReason.CORRUPT, corrupt.why)
         for row in page.rows:
             if row.saga_id in self._suspects:
                 self._put_off.append(row.saga_id)
@@ -83,7 +83,7 @@ class Recovery:
         """Fold a saga anew and adopt its attempts; a saga that cannot be is held, and one so held is left alone."""
         pardoned, self._pardoned = self._pardoned == saga_id, None
         if not pardoned and self._is_barred(saga_id):
-            self._engine.illegible.add(saga_id)
+            self._engine.holds.illegible.add(saga_id)
             return False
         return self._fold(saga_id)
 
@@ -121,14 +121,16 @@ class Recovery:
         try:
             decided = engine.sagas.restore(saga_id).decided
         except CorruptionError as corruption:
-            engine.hold(saga_id, HoldReason.CORRUPT, str(corruption))
+            engine.holds.hold(saga_id, HoldReason.CORRUPT, str(corruption))
             return False
         except SagaCrashedError as crash:
-            engine.hold(saga_id, HoldReason.CRASHED, str(crash))
+            engine.holds.hold(saga_id, HoldReason.CRASHED, str(crash))
             return False
         self._suspects.folded(saga_id)
         engine.watch(saga_id, decided)
-        if decided.state.unfinished and not decided.new:
+        if not decided.state.unfinished:
+            engine.slots.end(saga_id)
+        elif not decided.new:
             engine.slots.begun(saga_id, decided.plan.saga)
         self.adopt(saga_id, decided)
         if (
@@ -141,7 +143,7 @@ class Recovery:
 
     def _condemn(self, saga_id: str, verdict: str) -> bool:
         """Hold it without a look at its records; from then on it is the journal that says so."""
-        self._engine.hold(saga_id, HoldReason.CRASHED, verdict)
+        self._engine.holds.hold(saga_id, HoldReason.CRASHED, verdict)
         row = self._row(saga_id)
         if row is not None and not row.state.unfinished:  # else the disk is full, and the next supervisor holds it
             self._suspects.drop(saga_id)

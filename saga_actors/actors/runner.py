@@ -28,6 +28,7 @@ from saga_actors.actors.attempt import Attempt, Side
 from saga_actors.actors.clock import Clock
 from saga_actors.actors.fence import Fence
 from saga_actors.actors.gathering import Gathering
+from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.actors.outbox import Batch, Outbox
 from saga_actors.actors.protocol import AttemptKey, Order, ToWorker
 from saga_actors.actors.threads import LoopThread, Threads, log
@@ -295,9 +296,11 @@ class Runner:
         begin_step(attempt.step_context(self._now()))
         attempt.thread = threading.get_ident()
         attempt.timers = (self._after(attempt.order.timeout, self._time_out, attempt),)
+        passing(BEFORE, "effect-call", attempt.key.phase)
 
     def _end(self, attempt: Attempt, report: Report) -> None:
         """It is quiet."""
+        passing(BEFORE, "effect-return", attempt.key.phase)
         with self._lock:
             attempt.ended = True
             del self._running[attempt.key]
@@ -305,6 +308,7 @@ class Runner:
             self._gathering.ended(attempt.key)
             late_failure = attempt.late and not isinstance(report, Succeeded)
             wakes = self._keep(attempt.key, attempt.quieted() if late_failure else report)
+            passing(AFTER, "effect-return", attempt.key.phase)
         for timer in attempt.timers:
             self._timers.cancel(timer)
         self._wake_if(wakes)

@@ -101,6 +101,11 @@ class PacketBuffer:
         """How many bytes may be read next."""
         return MAX_HEADER - len(self._bytes) if self._size is None else self._size - len(self._bytes)
 
+    @property
+    def size(self) -> int:
+        """How many bytes of it are kept here."""
+        return len(self._bytes)
+
     def isDone(self) -> bool:
         """Whether the whole packet is here."""
         return len(self._bytes) == self._size

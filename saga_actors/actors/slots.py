@@ -349,8 +349,8 @@ class Slots:
 
     def _room_for(self, waiting: Waiting) -> _Room | None:
         """The worker with the most free slots, if it has one, and the class may have it."""
-        if waiting.alone:
-            return self._empty_room(waiting.saga)
+        if waiting.alone:  # no worker is known to be empty before all that run are known
+            return self._empty_room(waiting.saga) if self._recovered else None
         saga, kind = waiting.saga, waiting.is_async
         in_use = self._in_use[kind].get(saga, 0)
         favoured = waiting.urgent or in_use < self._next_to_nothing[kind]

@@ -14,10 +14,12 @@ from saga_actors.actors.child import Child
 from saga_actors.actors.clock import Clock
 from saga_actors.actors.engine import Engine
 from saga_actors.actors.inquiry import Inquiry
+from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.actors.limits import Limits
 from saga_actors.actors.marks import FileMarks, Marks, MemoryMarks
 from saga_actors.actors.protocol import Address, Birth, Bundle, CannotServe, Neighbours
 from saga_actors.actors.replies import Replies
+from saga_actors.actors.tenure import Tenure
 from saga_actors.errors import EpochError, JournalError
 from saga_actors.journal import open_journal, open_reader
 from saga_actors.node_folder import NodeFolder
@@ -33,6 +35,7 @@ class SagaSupervisor(Child):
     def __init__(self) -> None:
         super().__init__()
         self._engine: Engine | None = None
+        self._tenure: Tenure | None = None
         self._replies = Replies(self.send_noticed)
         self._begun_at = 0.0
         self._longest_wait = math.inf
@@ -57,18 +60,24 @@ class SagaSupervisor(Child):
         """Let the engine's time pass; that finishes a turn, too."""
         if self._engine is not None:
             self._begun_at = 0.0
-            self._carry(self._engine.tick())
+            self._carry(_tick(self._engine))
 
     def _carry(self, outgoing: list[tuple[Address, Any]]) -> None:
         assert self._engine is not None
         if self._engine.done:
+            passing(BEFORE, "checkpoint")
             self._engine.journal.close()
+            passing(AFTER, "checkpoint")
+        elif self._tenure is not None:
+            self._tenure.confirm()
         self.wake_in(min(self._engine.next_tick, self._longest_wait))
         for address, message in outgoing:
+            passing(BEFORE, message)
             if isinstance(message, Bundle) or hasattr(message, "correlation_id"):
                 self._replies.post(address, message)
             else:
                 self.send(address, message)
+            passing(AFTER, message)
 
     def _be_born(self, birth: Birth, root: Address) -> None:
         """Begin, once; told again, only say so again."""
@@ -82,7 +91,9 @@ class SagaSupervisor(Child):
         spec: NodeSpec = birth.spec
         try:
             journal = open_journal(spec.journal_url)
+            passing(BEFORE, "epoch")
             epoch = journal.take_epoch(f"pid {os.getpid()}")
+            passing(AFTER, "epoch")
             reader = open_reader(spec.journal_url)
         except EpochError:
             raise
@@ -91,7 +102,8 @@ class SagaSupervisor(Child):
             return
         log().info("epoch %d begins, with %d unfinished sagas", epoch, journal.count_unfinished())
         clock = Clock.of(spec.clock)
-        self._longest_wait = clock.longest_wait
+        self._longest_wait = min(clock.longest_wait, spec.silence)
+        self._tenure = Tenure(journal, epoch, spec.silence)
         self._engine = Engine(
             journal,
             Inquiry(reader),
@@ -107,6 +119,15 @@ class SagaSupervisor(Child):
         self._engine.handle(birth.neighbours or Neighbours(root=root), root)
         for worker in birth.workers:
             self._carry(self._engine.handle(worker, root))
+
+
+def _tick(engine: Engine) -> list[tuple[Address, Any]]:
+    if not engine.recovery.going_on:
+        return engine.tick()
+    passing(BEFORE, "recovery")
+    outgoing = engine.tick()
+    passing(AFTER, "recovery")
+    return outgoing
 
 
 def _marks(spec: NodeSpec) -> Marks:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
+from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.actors.protocol import (
     Address,
     AttemptKey,
@@ -96,6 +97,7 @@ class Team:
         colleague = self._colleagues.get(inventory.worker)
         if colleague is None or inventory.epoch != self._epoch or colleague.holds is not None:
             return []
+        passing(BEFORE, "inventory")
         reports = {
             AttemptKey(p.saga_id, p.report.phase, p.report.step, p.report.attempt, p.report.epoch)
             for p in inventory.reports
@@ -103,7 +105,14 @@ class Team:
         colleague.holds = set(inventory.running) | reports
         for source in inventory.loaded.sources:
             self.sources.setdefault(source.saga, source)
+        passing(AFTER, "inventory")
         return self._load(colleague, self.sources.values())
+
+    def not_given(self, key: AttemptKey) -> None:
+        """The order for this attempt of an earlier epoch does not go out now after all."""
+        for colleague in self._colleagues.values():
+            if colleague.holds is not None:
+                colleague.holds.discard(key)
 
     def confirmed(self, message: FromWorker) -> None:
         """The worker has had every message up to that number."""

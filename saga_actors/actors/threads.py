@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 
@@ -96,6 +97,7 @@ class LoopThread:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
+                self._loop.set_exception_handler(_tell_of_a_task)
             if not self._is_served:  # raises if the host has no more threads; the next call tries again
                 target = self._run
                 threading.Thread(target=target, args=(self._loop,), name="saga_actors-loop", daemon=True).start()
@@ -110,6 +112,13 @@ class LoopThread:
                 loop.run_forever()
             except BaseException as error:  # a SystemExit in a task that a step has left behind, say
                 log().error("the event loop was left with %s, and goes on", type(error).__name__)
+
+
+def _tell_of_a_task(_: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+    """A step has left a task behind, which failed; asyncio's own line would have the words of its exception in it."""
+    error = told.get("exception")
+    where = "".join(traceback.format_tb(error.__traceback__)) if isinstance(error, BaseException) else ""
+    log().error("what a step left behind on the event loop failed with %s\n%s", type(error).__name__, where)
 
 
 def log() -> logging.Logger:

@@ -27,7 +27,8 @@ from thespian.system.transport import ReceiveEnvelope, SendStatus
 from thespian.system.utilis import thesplog
 
 from saga_actors.actors import loopback, process, seal
-from saga_actors.actors.exchange import RETRY, Envelope, Exchange, Intent, OnDone, noticed, unnamed
+from saga_actors.actors.doorway import Doorway
+from saga_actors.actors.exchange import RETRY, Envelope, Intent, OnDone, noticed, unnamed
 from saga_actors.errors import DefinitionError, NodeError, NodeUnreachableError, TransportError
 from saga_actors.source import source_of
 
@@ -98,7 +99,7 @@ def port_of(address: ActorAddress) -> int:
     return details.port
 
 
-class SealedTransport(Exchange, _Copied):  # type: ignore[misc]
+class SealedTransport(Doorway, _Copied):  # type: ignore[misc]
     """The copy's transport, mended where it would hang, leak, tell or dawdle."""
 
     Persistent = _tcp.TCPIncomingPersistent
@@ -143,13 +144,6 @@ class SealedTransport(Exchange, _Copied):  # type: ignore[misc]
         except Exception as error:
             _log("transmit failed: %s", error, level=logging.WARNING)
             return bool(self._finishIntent(intent, SendStatus.Failed))
-
-    def _next_XMIT_2(self, intent: Any) -> bool:
-        """Send; a dead peer's port can be dealt to the very socket that calls it, which then talks to itself."""
-        connection = intent.socket if intent.is_new_connection else None
-        if connection and connection.getsockname() == intent.targetAddr.addressDetails.sockname:
-            return bool(self._finishIntent(intent, SendStatus.DeadTarget))
-        return bool(super()._next_XMIT_2(intent))
 
     def _addedDataToIncoming(self, incoming: Any, *args: Any, **kwargs: Any) -> Any:
         """Take a message, if it is whole; a peer that reads no acknowledgements is hung up on, and not listened to."""
@@ -350,6 +344,11 @@ class SealedActorSystem(ActorSystem):  # type: ignore[misc]
     def createActor(self, actorClass: type | str, *args: Any, **kwargs: Any) -> ActorAddress:
         """Create a top-level actor; one of a script goes by its file's stem, under which the node can import it."""
         return super().createActor(importable_name(actorClass), *args, **kwargs)
+
+    def knock(self, patience: float, on_done: OnDone) -> None:
+        """Say whether the admin has taken in a question within `patience` seconds, while this system is listened to."""
+        question = noticed(self._systemBase.adminAddr, QueryExists(), patience, on_done)
+        self._systemBase.transport.scheduleTransmit(None, question)
 
     @contextlib.contextmanager
     def private(self) -> Iterator[SealedActorSystem]:

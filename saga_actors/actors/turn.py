@@ -50,7 +50,7 @@ class Turn:
     """What goes into one commit, and what may go out after it.
 
     `answers` are due once the commit is durable, and so are those to the `rolls`; `enrolled` says on which of them a
-    saga is; `disappointed` are those whose saga was withdrawn.
+    saga is; `disappointed` are those whose saga was withdrawn; `accepted` counts the sagas that begin in it.
     """
 
     shares: dict[str, Share] = attrs.Factory(dict)
@@ -60,6 +60,7 @@ class Turn:
     disappointed: dict[str, list[Waiter]] = attrs.Factory(dict)
     rolls: list[Roll] = attrs.Factory(list)
     enrolled: dict[str, list[Roll]] = attrs.Factory(dict)
+    accepted: int = 0
 
     def stage(self, saga_id: str, tracked: Tracked) -> None:
         """The events that a saga has just decided on go into the commit, and its order out after it."""
@@ -68,6 +69,7 @@ class Turn:
             share = self.shares.get(saga_id)
             if share is None:
                 share = self.shares[saga_id] = Share(tracked)
+                self.accepted += not tracked.durable
             share.events += decided.events
             share.names_plan = share.names_plan or isinstance(decided.events[0], (Accepted, PlanAdopted))
         if decided.order is not None:
@@ -76,7 +78,9 @@ class Turn:
 
     def withdraw(self, saga_id: str) -> list[AttemptKey]:
         """A saga's share is off; the attempts whose orders do not go out."""
-        self.shares.pop(saga_id, None)
+        share = self.shares.pop(saga_id, None)
+        if share is not None:
+            self.accepted -= not share.tracked.durable
         self.disappointed[saga_id] = [waiter for about, waiter, _ in self.answers if about == saga_id]
         self.answers = [answer for answer in self.answers if answer[0] != saga_id]
         dropped: list[AttemptKey] = []

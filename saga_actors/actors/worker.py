@@ -12,6 +12,7 @@ from thespian.actors import ThespianWatch, WatchMessage
 
 from saga_actors.actors.child import Child, settle_in
 from saga_actors.actors.clock import Clock
+from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.actors.loader import Loader
 from saga_actors.actors.marks import note_work
 from saga_actors.actors.outbox import Batch
@@ -156,7 +157,10 @@ class StepWorker(Child):
 
     def _tell(self, runner: Runner, reports: Batch) -> None:
         epoch, received, retiring = self._told = (runner.epoch, runner.received, runner.retiring)
-        self.send(self._supervisor, FromWorker(runner.worker, epoch, received, reports, retiring))
+        message = FromWorker(runner.worker, epoch, received, reports, retiring)
+        passing(BEFORE, message)
+        self.send(self._supervisor, message)
+        passing(AFTER, message)
 
     def _loaded(self, runner: Runner, plans: dict[str, SagaPlan], failures: dict[str, LoadFailure]) -> Loaded:
         return Loaded(runner.worker, plans, failures, self._loader.sources)

@@ -138,7 +138,11 @@ class MemoryJournal:
     def count_unfinished(self) -> int:
         return sum(row.state in UNFINISHED for row in self._rows.values())
 
-    def checkpoint(self) -> bool:
+    @property
+    def unmoved(self) -> int:
+        return 0
+
+    def checkpoint(self, patience: float = 1.0) -> bool:
         return True
 
     def close(self) -> None:

@@ -222,8 +222,15 @@ class Journal(Records, Protocol):
         `append`.
         """
 
-    def checkpoint(self) -> bool:
-        """Move the write-ahead log into the file; False if readers kept it from completing within a second."""
+    @property
+    def unmoved(self) -> int:
+        """How many commits there were since the last checkpoint; 0 if there is nothing that one would move."""
+
+    def checkpoint(self, patience: float = 1.0) -> bool:
+        """Move the write-ahead log into the file, and empty it; False if readers kept that up for `patience` seconds.
+
+        Raises JournalFullError if there is no room, and JournalError; nothing is lost by either.
+        """
 
 
 class JournalReader(Records, Protocol):

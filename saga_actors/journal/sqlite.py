@@ -43,8 +43,6 @@ from saga_actors.plan import SagaPlan
 T = TypeVar("T")
 Columns = tuple[Any, ...]  # as SQLite has them: `chain` trusts none
 
-CHECKPOINT_MILLISECONDS = 1_000
-
 RAW_EVENT = """position,
     IIF(typeof(seq) = 'text', NULL, seq), IIF(typeof(at) = 'text', 0, at),
     IIF(typeof(kind) = 'text', CAST(kind AS BLOB), 0), IIF(typeof(body) = 'text', 0, body),
@@ -52,7 +50,8 @@ RAW_EVENT = """position,
 RAW_PLAN = "plan_id, IIF(typeof(body) = 'text', 0, body), IIF(typeof(checksum) = 'text', NULL, checksum)"
 
 EPOCH = "SELECT epoch FROM owner"
-TAKE_EPOCH = "UPDATE owner SET epoch = epoch + 1, owner = ? RETURNING epoch"
+# The epoch is the one number without a checksum, so it is written twice: `sqlite_check` compares.
+TAKE_EPOCH = """UPDATE owner SET epoch = epoch + 1, owner = ? || ' of epoch ' || (epoch + 1) RETURNING epoch"""
 # What was pruned counts, too: SQLite remembers the last position that it gave.
 END = """SELECT max(coalesce((SELECT max(position) FROM event), 0),
     coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0))"""
@@ -68,6 +67,8 @@ TAIL = f"""SELECT {RAW_EVENT}, CAST(saga.saga_id AS BLOB), CAST(saga.saga AS BLO
     WHERE position > ? AND position <= ? AND (position = ? OR coalesce(kind, '') NOT IN ({{}})) ORDER BY position"""
 HOLD_SAGA = """UPDATE saga SET saga = ?, plan_id = ?, state = ?, digest = ?, created_at = ?, updated_at = ?,
     last_seq = ?, held_reason = ?, checksum = ? WHERE number = ?"""
+# Of a summary whose very id is damaged no index knows.
+FIND_DAMAGED = f"SELECT {RAW_SAGA} FROM saga NOT INDEXED WHERE CAST(saga_id AS BLOB) = CAST(? AS BLOB)"
 HAS_EVENT = "SELECT count(*) FROM event WHERE saga = ? AND seq = ?"
 
 
@@ -77,9 +78,10 @@ class _SqliteRecords:
     def __init__(self, path: Path, db: apsw.Connection) -> None:
         self._path = path
         self._db = db
+        self._damage: CorruptionError | None = None
 
     def find(self, saga_id: str) -> SagaRow | None:
-        with told(self._path):
+        with self._told():
             return _find(self._connection(), saga_id)
 
     def load(self, saga_id: str) -> History:
@@ -109,7 +111,7 @@ class _SqliteRecords:
     @contextmanager
     def _snapshot(self) -> Iterator[apsw.Connection]:
         """One read transaction: what is read in it belongs together."""
-        with told(self._path):
+        with self._told():
             db = self._connection()
             db.execute("BEGIN")
             try:
@@ -117,6 +119,17 @@ class _SqliteRecords:
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """As `told`, and keep in mind that the file is damaged, not only a record in it."""
+        try:
+            with told(self._path):
+                yield
+        except CorruptionError as error:
+            if isinstance(error.__cause__, apsw.CorruptError):
+                self._damage = error
+            raise
 
     def _connection(self) -> apsw.Connection:
         return self._db
@@ -129,6 +142,7 @@ class SqliteJournal(_SqliteRecords):
         super().__init__(path, open_writer(path, vfs))
         self._batches = BatchWriter(self._db)
         self._plans: chain.Plans = {}
+        self._unmoved = 0
 
     def take_epoch(self, owner: str) -> int:
         return self._commit(None, lambda: self._number(TAKE_EPOCH, owner))
@@ -185,17 +199,24 @@ class SqliteJournal(_SqliteRecords):
             return _page(db.execute(UNFINISHED, (after or 0, limit + 1)), limit)
 
     def count_unfinished(self) -> int:
-        with told(self._path):
+        with self._told():
             return self._number(COUNT_UNFINISHED)
 
-    def checkpoint(self) -> bool:
+    @property
+    def unmoved(self) -> int:
+        return self._unmoved
+
+    def checkpoint(self, patience: float = 1.0) -> bool:
         with told(self._path):
-            self._db.set_busy_timeout(CHECKPOINT_MILLISECONDS)
+            self._db.set_busy_timeout(int(patience * 1_000))
             try:
                 self._db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._unmoved = 0
                 return True
             except apsw.BusyError:
                 return False
+            except apsw.FullError as error:
+                raise JournalFullError(f"no room on the disk of {self._path} for what is in its log") from error
             finally:
                 self._db.set_busy_timeout(BUSY_MILLISECONDS)
 
@@ -206,6 +227,8 @@ class SqliteJournal(_SqliteRecords):
 
     def _commit(self, epoch: int | None, write: Callable[[], T]) -> T:
         """Run `write` in one transaction under this epoch, and commit it."""
+        if self._damage is not None:
+            raise JournalError(str(self._damage)) from self._damage
         with told(self._path):
             self._db.execute("BEGIN IMMEDIATE")
         end, kept = None, False
@@ -215,6 +238,7 @@ class SqliteJournal(_SqliteRecords):
             written = write()
             self._db.execute("COMMIT")
             kept = True
+            self._unmoved += 1
             return written
         except (EpochError, UnknownSagaError, NotAllowedError, KeyboardInterrupt, SystemExit):
             self._roll_back()
@@ -260,7 +284,7 @@ class SqliteJournal(_SqliteRecords):
         self._park(row, event, state, None)
 
     def _salvaged(self, saga_id: str) -> SagaRow:
-        found = self._db.execute(FIND, (saga_id,)).fetchone()
+        found = self._db.execute(FIND, (saga_id,)).fetchone() or self._db.execute(FIND_DAMAGED, (saga_id,)).fetchone()
         if found is None:
             raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r}")
         return chain.salvaged(chain.RawSaga(*found))

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 import apsw
 
-from saga_actors.errors import CorruptionError, JournalError, SchemaError
+from saga_actors.errors import JournalError, SchemaError
+from saga_actors.journal.sqlite_check import damaged, mend, remedy, require_sound
 
 APPLICATION_ID = 0x53414741  # "SAGA"
 VERSION = 3
@@ -44,10 +45,11 @@ TOMBSTONES = (
         WITHOUT ROWID""",
     "CREATE INDEX tombstone_by_age ON tombstone (pruned_at)",
 )
-SCHEMA = (
-    """CREATE TABLE owner (
+OWNER = """CREATE TABLE owner (
         id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, owner TEXT NOT NULL,
-        last_number INTEGER NOT NULL DEFAULT 0)""",
+        last_number INTEGER NOT NULL DEFAULT 0)"""
+SCHEMA = (
+    OWNER,
     "INSERT INTO owner (id, epoch, owner) VALUES (1, 0, '')",
     "CREATE TABLE plan (plan_id TEXT PRIMARY KEY, body BLOB NOT NULL, checksum INTEGER NOT NULL)",
     """CREATE TABLE saga (
@@ -77,9 +79,11 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except apsw.NotADBError as error:
-        raise SchemaError(f"{path} is no SQLite file ({error}); expected a journal, or a new path") from error
+        raise SchemaError(
+            f"{path} is no SQLite file ({error}); expected a journal, or a new path. If it was one: {remedy(path)}"
+        ) from error
     except apsw.CorruptError as error:
-        raise CorruptionError(f"the journal {path} is damaged ({error}); restore it from a copy") from error
+        raise damaged(path, error) from error
     except (apsw.Error, UnicodeError) as error:
         raise JournalError(f"the journal {path} could not be used ({type(error).__name__}: {error})") from error
 
@@ -94,7 +98,11 @@ def check_file(path: Path, vfs: str | None = None) -> None:
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """Open the journal for its one writer, making it (0600, whatever the umask) if there is none."""
+    """Open the journal for its one writer, making it (0600, whatever the umask) if there is none.
+
+    It is looked through first. What the last writer's log holds is durable, in the file, before anything is made of it:
+    a sync that had failed may have left it in the system's memory only.
+    """
     _require_folder(path)
     if not _made(path):
         _require_file(path, os.R_OK | os.W_OK)
@@ -105,7 +113,11 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
         try:
             _set(db, PRAGMAS, path)
             _keep_log(db, path)
+            must_mend = bool(_version(db, path)) and require_sound(db, path, _expected(db))
+            complete_log(db, path)
             _make_schema(db, path)
+            if must_mend:
+                mend(db)
         except BaseException:
             db.close(True)
             raise
@@ -214,13 +226,13 @@ def _version(db: apsw.Connection, path: Path) -> int:
         if not OLDEST <= version <= VERSION:
             raise SchemaError(
                 f"{path} has journal version {version}, expected {OLDEST} to {VERSION}; use the release that wrote it, "
-                "or a later"
+                f"or a later. If none did: {remedy(path)}"
             )
         return int(version)
     if application_id or db.execute("SELECT count(*) FROM sqlite_schema").get:
         raise SchemaError(
             f"{path} is a database of something else (application id {application_id}, expected {APPLICATION_ID}); "
-            "name another file for the journal"
+            f"name another file for the journal. If it was one: {remedy(path)}"
         )
     return 0
 
@@ -240,6 +252,25 @@ def _keep_log(db: apsw.Connection, path: Path) -> None:
     db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(read))
     if read.value != 1:
         raise JournalError(f"the journal {path} does not keep its log; this build of SQLite cannot be used")
+
+
+def _expected(db: apsw.Connection) -> Iterator[str]:
+    """What made the tables and indexes of this journal; the owner's may be an older one, made newer."""
+    is_older = not has_tombstones(db)
+    return (statement for statement in SCHEMA if statement != OWNER and not (is_older and statement in TOMBSTONES))
+
+
+def complete_log(db: apsw.Connection, path: Path) -> None:
+    """Move all of the log into the file; raises JournalError if somebody who reads an old state of it does not end."""
+    try:
+        db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        frames, moved = db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if moved < frames:
+            raise JournalError(
+                f"{frames - moved} pages of the log of {path} cannot be moved into it, for some process has been reading "
+                f"it for {BUSY_MILLISECONDS / 1_000:.0f} s; find that (`fuser {path}`), and end it"
+            ) from None
 
 
 def _make_schema(db: apsw.Connection, path: Path) -> None:

@@ -78,6 +78,8 @@ class NewSaga:
 def _new_sagas(message: Any, _: Any, sagas: Any) -> None:
     if not isinstance(sagas, tuple) or not sagas or not all(isinstance(one, NewSaga) for one in sagas):
         raise SagaActorsError(f"{type(message).__name__}.sagas is {sagas!r:.100}; expected a tuple of NewSaga")
+    if len({one.saga_id for one in sagas}) < len(sagas):
+        raise SagaActorsError(f"{type(message).__name__}.sagas has an id more than once; one id stands for one saga")
 
 
 @compact

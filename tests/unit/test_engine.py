@@ -347,6 +347,7 @@ def test_a_held_saga_is_told_of_as_held() -> None:
     worker = rig.worker(answer=hang)
     worker.plans[plan.saga] = plan
     rig.begin()
+    rig.tick()
     rig.send(run("s1", plan))
     rig.kill(worker)
     rig.send(Left(worker.worker), "root")

@@ -59,6 +59,7 @@ def test_a_worker_kept_free_for_a_saga_that_gave_up_is_used_again() -> None:
     worker = Worker(WorkerId(1, 101, 1.0), "worker-1", hang, {p.saga: p for p in (ORDER, OTHER, ONCE)})
     rig.workers[worker.address] = worker
     rig.send(Joined(worker.worker, worker.address))
+    rig.tick()
     rig.send(run("busy"))
     rig.send(attrs.evolve(run("alone", ONCE), deadline=rig.now + 5.0))
     rig.send(run("waits", OTHER))
@@ -87,7 +88,7 @@ def test_whoever_asks_for_a_held_saga_is_answered_though_its_actor_is_there() ->
     rig = Rig()
     rig.worker(answer=hang)
     rig.send(start("s1"))
-    rig.engine.hold("s1", HoldReason.UNKNOWN_OUTCOME, "for a test")
+    rig.engine.holds.hold("s1", HoldReason.UNKNOWN_OUTCOME, "for a test")
     assert rig.engine.tracked("s1") is not None
     (answer,) = rig.send(wait("s1"))
     assert isinstance(answer, SagaIsHeld)

@@ -186,8 +186,8 @@ def test_nobody_knows_a_saga_that_never_was() -> None:
     assert (type(refused), refused.code) == (Refused, Refusal.UNKNOWN_SAGA)
 
 
-def test_an_operation_waits_for_the_disk_and_is_not_answered_before() -> None:
-    """P5: answered after the commit; asked again when there is room, it is done."""
+def test_an_operation_that_meets_a_full_disk_changes_nothing_and_says_so() -> None:
+    """P5: and what was asked for can be asked for again."""
     rig, moody = fatal()
     moody.undos = ()
     append = rig.journal.append
@@ -196,7 +196,8 @@ def test_an_operation_waits_for_the_disk_and_is_not_answered_before() -> None:
         raise JournalFullError("no room")
 
     rig.journal.append = full
-    assert rig.send(retry("s1")) == []
+    (refused,) = rig.send(retry("s1"))
+    assert (type(refused), refused.code) == (Refused, Refusal.OVERLOADED)
     rig.journal.append = append
     rig.settle(5)
     assert state(rig) is SagaState.FATAL
@@ -445,8 +446,8 @@ def test_a_saga_whose_actor_raised_can_be_retried() -> None:
     rig = Rig()
     worker = rig.worker(answer=hang)
     rig.send(start("s1"))
-    rig.engine.hold("s1", "crashed", "too often")
-    assert rig.engine.is_illegible("s1")
+    rig.engine.holds.hold("s1", "crashed", "too often")
+    assert "s1" in rig.engine.holds.illegible
     assert rig.send(retry("s1")) == [OperationDone("q1", "s1", SagaState.RUNNING)]
     worker.answer = succeed
     for said in worker.finish():

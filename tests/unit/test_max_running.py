@@ -189,7 +189,7 @@ def test_a_saga_that_cannot_be_read_any_more_makes_room() -> None:
     """P13: it is held, whatever it was doing, and the others go on."""
     rig = limited()
     begin(rig, "a", "b", "c")
-    rig.engine.hold("a", HoldReason.CORRUPT, "its checksum does not match")
+    rig.engine.holds.hold("a", HoldReason.CORRUPT, "its checksum does not match")
     rig.tick()
     assert begun(rig) == {"b", "c"}
 
