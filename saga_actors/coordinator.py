@@ -58,7 +58,7 @@ from saga_actors.messages import (
 from saga_actors.node_spec import NodeSpec
 from saga_actors.outcomes import C, Outcome, SagaState, SagaStatus
 from saga_actors.retry import seconds
-from saga_actors.verbs import OperatorVerbs
+from saga_actors.verbs import OperatorVerbs, error_of_refusal, unexpected
 
 if TYPE_CHECKING:
     from saga_actors.actors.attachment import Attachment, Wait
@@ -171,7 +171,7 @@ class Coordinator(OperatorVerbs):
         message = StartSaga.of(saga, context, saga_id=saga_id, deadline=until, limit=limit)
         started = self._begin(message, source, saga, wait)
         if not isinstance(started, SagaStarted):
-            raise _unexpected(started)
+            raise unexpected(started)
         return started.saga_id
 
     def start_many(
@@ -195,17 +195,23 @@ class Coordinator(OperatorVerbs):
         new = [new_saga(saga, context, saga_id, limit) for context, saga_id in zip(given, ids, strict=True)]
         refused: dict[str, SagaActorsError] = {}
         accepted: list[str] = []
+        failed: SagaActorsError | None = None
         for some in in_messages(new):
             try:
                 message = StartSagas.of(saga, some, deadline=until)
                 started: SagasStarted = self._attachment.ask_served(message, source, saga.definition.plan, wait)
             except TimeoutError:
                 break
-            refused |= {saga_id: _error_of(Refused("", *why)) for saga_id, why in started.refused.items()}
+            except SagaActorsError as error:
+                if not accepted:
+                    raise
+                failed = error
+                break
+            refused |= {saga_id: error_of_refusal(Refused("", *why)) for saga_id, why in started.refused.items()}
             accepted += [one.saga_id for one in some if one.saga_id not in refused]
         if len(accepted) < len(new):
             unanswered = [one.saga_id for one in new[len(accepted) + len(refused) :]]
-            raise StartManyError(accepted, refused, unanswered)
+            raise StartManyError(accepted, refused, unanswered, failed) from failed
         return accepted
 
     @overload
@@ -238,7 +244,7 @@ class Coordinator(OperatorVerbs):
         """How a saga stands, at any time; with no node the journal itself is read, and `served` is False."""
         reply = self._inquire(GetStatus(new_id(), checked_id(saga_id)))
         if not isinstance(reply, StatusIs):
-            raise _unexpected(reply)
+            raise unexpected(reply)
         status = reply.status
         if not status.state.ended or status.pruned:
             return status
@@ -265,7 +271,7 @@ class Coordinator(OperatorVerbs):
         while len(found) < limit:
             reply = self._inquire(ListSagas(new_id(), chosen, name, min(limit - len(found), 500), page, born))
             if not isinstance(reply, SagasAre):
-                raise _unexpected(reply)
+                raise unexpected(reply)
             found += reply.sagas
             page = reply.next_page
             if page is None:
@@ -276,7 +282,7 @@ class Coordinator(OperatorVerbs):
         """The events of a saga, in order, as its journal has them; contexts are encoded."""
         reply = self._inquire(GetHistory(new_id(), checked_id(saga_id)))
         if not isinstance(reply, HistoryIs):
-            raise _unexpected(reply)
+            raise unexpected(reply)
         return reply.events
 
     # Its own life.
@@ -340,7 +346,7 @@ class Coordinator(OperatorVerbs):
                 log.info("the node gave no answer; the journal is read instead")
         reply = self._archive.answer(question)
         if isinstance(reply, Refused):
-            raise _error_of(reply)
+            raise error_of_refusal(reply)
         return reply
 
     def _refuse_event_loop(self) -> None:
@@ -359,7 +365,7 @@ class Coordinator(OperatorVerbs):
         if isinstance(reply, SagaIsHeld):
             raise SagaHeldError(f"saga {saga_id!r} is held for an operator: {reply.reason}", saga_id, reply.reason)
         if not isinstance(reply, SagaEnded):
-            raise _unexpected(reply)
+            raise unexpected(reply)
         return _decoded(reply, saga)
 
     def _outcome_if_legible(self, saga_id: str) -> Outcome[Any] | None:
@@ -384,13 +390,3 @@ def _wait(timeout: float | timedelta | None) -> Wait:
     from saga_actors.actors.attachment import Wait
 
     return Wait(timeout)
-
-
-def _error_of(refused: Refused) -> SagaActorsError:
-    from saga_actors.actors.attachment import error_of
-
-    return error_of(refused)
-
-
-def _unexpected(reply: Any) -> SagaActorsError:
-    return SagaActorsError(f"the node answered with a {type(reply).__name__}, which means nothing here")

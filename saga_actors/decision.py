@@ -225,7 +225,9 @@ def _on_death(e: Execution, given: WorkerDied, at: float) -> tuple[Event, ...]:
             continue
         if e.progress(phase, e.index(plan.name)).awaited == attempt.number:
             fault = Fault(f"worker {given.worker.number} (pid {given.worker.pid}) died")
-            events.append(AttemptFailed(at, phase, plan.name, attempt.number, Ending.INTERRUPTED, fault))
+            unbegun = (phase, plan.name, attempt.number) in given.unbegun
+            ending = Ending.UNBEGUN if unbegun else Ending.INTERRUPTED
+            events.append(AttemptFailed(at, phase, plan.name, attempt.number, ending, fault))
         else:
             events.append(AttemptQuieted(at, phase, plan.name, attempt.number))
     return tuple(events)

@@ -46,8 +46,14 @@ class StartManyError(SagaActorsError):
     the same ids.
     """
 
-    def __init__(self, accepted: list[str], refused: dict[str, SagaActorsError], unanswered: list[str]) -> None:
-        first = next(iter(refused.values()), None)
+    def __init__(
+        self,
+        accepted: list[str],
+        refused: dict[str, SagaActorsError],
+        unanswered: list[str],
+        error: SagaActorsError | None = None,
+    ) -> None:
+        first = next(iter(refused.values()), error)
         why = f"; the first: {first}" if first is not None else ""
         super().__init__(
             f"{len(accepted)} sagas were accepted, {len(refused)} refused, and {len(unanswered)} not answered for in "

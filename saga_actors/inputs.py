@@ -51,9 +51,13 @@ class Quieted:
 
 @attrs.frozen
 class WorkerDied:
-    """Whatever this worker still ran of the saga is cut short, and quiet."""
+    """Whatever this worker still ran of the saga is cut short, and quiet.
+
+    `unbegun` names attempts, by phase, step and number, of which the worker cannot have heard.
+    """
 
     worker: WorkerId
+    unbegun: frozenset[tuple[Phase, str, int]] = frozenset()
 
 
 @attrs.frozen

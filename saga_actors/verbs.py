@@ -79,7 +79,7 @@ class OperatorVerbs:
             CancelSaga(correlation_id=new_id(), saga_id=checked_id(saga_id), reason=reason, by=by)
         )
         if not isinstance(cancelled, SagaCancelled):
-            raise _unexpected(cancelled)
+            raise unexpected(cancelled)
         return cancelled.answer
 
     def retry(self, saga_id: str, *, by: str, reason: str) -> SagaState:
@@ -205,13 +205,13 @@ class OperatorVerbs:
         self._refuse_event_loop()
         reply = self._attachment.ask(message, Wait(None))
         if isinstance(reply, Refused):
-            raise _error_of(reply)
+            raise error_of_refusal(reply)
         return reply
 
     def _done(self, message: Any) -> SagaState:
         done = self._operate(message)
         if not isinstance(done, OperationDone):
-            raise _unexpected(done)
+            raise unexpected(done)
         return done.state
 
     def _swept(self, message: Any) -> int:
@@ -219,7 +219,7 @@ class OperatorVerbs:
         while True:
             pruned = self._operate(message(after))
             if not isinstance(pruned, SagasPruned):
-                raise _unexpected(pruned)
+                raise unexpected(pruned)
             count, after = count + pruned.count, pruned.next_page
             if after is None:
                 return count
@@ -301,11 +301,13 @@ def _context_type(execution: Execution, saga: type[Saga[Any]] | None) -> Any:
     )
 
 
-def _error_of(refused: Refused) -> SagaActorsError:
+def error_of_refusal(refused: Refused) -> SagaActorsError:
+    """What a refusal is to a caller."""
     from saga_actors.actors.attachment import error_of
 
     return error_of(refused)
 
 
-def _unexpected(reply: Any) -> SagaActorsError:
+def unexpected(reply: Any) -> SagaActorsError:
+    """The answer is none to what was asked."""
     return SagaActorsError(f"the node answered with a {type(reply).__name__}, which means nothing here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.errors import JournalFullError
 from saga_actors.journal.port import Journal
 
@@ -45,7 +46,9 @@ class Checkpoints:
 
     def _move(self, now: float) -> None:
         try:
+            passing(BEFORE, "checkpoint")
             moved = self._journal.checkpoint(PATIENCE)
+            passing(AFTER, "checkpoint")
         except JournalFullError as full:
             log().error("%s; what was committed stays in the log", full)
             moved = False

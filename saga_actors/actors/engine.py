@@ -117,6 +117,8 @@ class Engine:
                 self.happen(saga_id, TimePassed())
         self.recovery.go_on()
         self._commits.tick(now)
+        if self._commits.have_room(now):
+            self.holds.tick()
         self._reception.tick()
         self.out += self.team.overdue(now)
         linger = self.limits.linger
@@ -264,7 +266,12 @@ class Engine:
         log().error("the actor of saga %r raised: %s; it is restarted from the journal", saga_id, crash)
         too_often = self.sagas.crashed(saga_id)
         self.withdraw(saga_id)
-        if self.journal.find(saga_id) is None:
+        try:
+            row = self.journal.find(saga_id)
+        except CorruptionError as corruption:
+            self.holds.hold(saga_id, HoldReason.CORRUPT, str(corruption))
+            return
+        if row is None:
             self.refuse_start(saga_id, Refusal.BAD_REQUEST, f"the saga's actor raised: {crash}")
         elif too_often:
             self.holds.hold(saga_id, HoldReason.CRASHED, f"its actor raised again and again: {crash}")

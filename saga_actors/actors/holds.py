@@ -25,6 +25,7 @@ class Holds:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.illegible: set[str] = set()
+        self._owed: dict[str, tuple[HoldReason, str]] = {}
 
     def hold(self, saga_id: str, reason: HoldReason, detail: str) -> None:
         """Park a saga that cannot decide for itself any more, and tell whoever waits for it."""
@@ -34,10 +35,23 @@ class Holds:
         engine.slots.end(saga_id)
         if reason in (HoldReason.CRASHED, HoldReason.CORRUPT):
             self.illegible.add(saga_id)
+        self._write(saga_id, reason, detail)
+
+    def tick(self) -> None:
+        """Write what a full disk had no room for."""
+        if self._owed:
+            owed, self._owed = self._owed, {}
+            for saga_id, (reason, detail) in owed.items():
+                if saga_id in self.illegible:
+                    self._write(saga_id, reason, detail)
+
+    def _write(self, saga_id: str, reason: HoldReason, detail: str) -> None:
+        engine = self._engine
         try:
             engine.journal.hold(engine.epoch, saga_id, reason, detail, engine.clock())
         except JournalFullError as full:
-            log().error("%s: saga %r is left alone, and held by the next supervisor", full, saga_id)
+            log().error("%s: saga %r is left alone, and held when there is room", full, saga_id)
+            self._owed[saga_id] = (reason, detail)
             return
         except UnknownSagaError:
             log().error("saga %r is in no journal under this name; its summary is damaged", saga_id)

@@ -172,6 +172,9 @@ class Recovery:
         """A worker has said what it holds."""
         self._engine.out += self._engine.team.took(message)
         self._engine.slots.serves(message.worker, self._engine.team.loaded(message.loaded))
+        for saga_id in {key.saga_id for key in message.running}:  # none gets a slot beside what is not known to run
+            if saga_id not in self._suspects:
+                self._engine.tracked(saga_id)
         for saga_id in self._unadopted.pop(message.worker, ()):
             if self._engine.sagas.get(saga_id) is not None:
                 self.adopt(saga_id, self._engine.sagas.describe(saga_id))
@@ -180,11 +183,15 @@ class Recovery:
 
     def left(self, worker: WorkerId) -> None:
         """A worker is dead: what it ran is interrupted."""
-        self._engine.team.leave(worker)
-        running = {key.saga_id for key in self._engine.slots.leave(worker)}
-        for saga_id in running | self._unadopted.pop(worker, set()):
-            if self._engine.tracked(saga_id) is not None:
-                self._engine.happen(saga_id, WorkerDied(worker))
+        engine = self._engine
+        engine.team.leave(worker)
+        unsent: dict[str, set[tuple[Phase, str, int]]] = defaultdict(set)
+        for order in engine.turn.orders.pop(worker, ()):  # they were to go out with this turn, and now do not
+            unsent[order.key.saga_id].add((order.key.phase, order.key.step, order.key.attempt))
+        running = {key.saga_id for key in engine.slots.leave(worker)}
+        for saga_id in running | self._unadopted.pop(worker, set()) | unsent.keys():
+            if engine.tracked(saga_id) is not None:
+                engine.happen(saga_id, WorkerDied(worker, frozenset(unsent[saga_id])))
 
     def _adopt_one(self, saga_id: str, decided: Decided, live: Live) -> None:
         engine, key = self._engine, live.order.key

@@ -12,8 +12,7 @@ A class with `max_running=N` has at most N sagas in flight: one counts from when
 or is held. Only that first attempt waits for a place; later steps and compensations never do, and sagas that had begun
 before a restart, or before the limit was lowered, go on.
 
-All this is asked about several times per attempt, with thousands waiting: nothing here sorts, or looks at more than
-the classes and the workers there are.
+This is asked often, with thousands waiting: nothing here sorts, or looks at more than the classes and the workers.
 """
 
 from __future__ import annotations
@@ -194,9 +193,13 @@ class Slots:
             return
         self._new[waiting.saga] -= waiting.new
         if waiting.alone:
-            for room in self._rooms.values():  # whoever else must run alone has one kept again
-                room.kept = False
-            self._count_again()
+            self._keep_none()
+
+    def _keep_none(self) -> None:
+        """Whoever waits to run alone has another worker kept for it, when its turn comes."""
+        for room in self._rooms.values():
+            room.kept = False
+        self._count_again()
 
     def take_back(self, key: AttemptKey) -> None:
         """The attempt has not begun after all."""
@@ -326,6 +329,8 @@ class Slots:
                 del self._queued[found[0].saga_id]
                 self._new[saga] -= found[0].new
                 ring.move_to_end(saga)
+                if found[0].alone:
+                    self._keep_none()
                 break
         for saga in idle:
             del ring[saga]

@@ -64,12 +64,12 @@ class SagaSupervisor(Child):
 
     def _carry(self, outgoing: list[tuple[Address, Any]]) -> None:
         assert self._engine is not None
+        if self._tenure is not None:
+            self._tenure.confirm(now=self._engine.done)
         if self._engine.done:
             passing(BEFORE, "checkpoint")
             self._engine.journal.close()
             passing(AFTER, "checkpoint")
-        elif self._tenure is not None:
-            self._tenure.confirm()
         self.wake_in(min(self._engine.next_tick, self._longest_wait))
         for address, message in outgoing:
             passing(BEFORE, message)

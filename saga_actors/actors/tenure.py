@@ -12,7 +12,7 @@ class Tenure:
     """One epoch, and when it was last known to be in force; `every` is in seconds.
 
     Whoever commits is told by that. One that wakes with nothing to commit would send its old orders again for ever,
-    and its workers would refuse them for ever.
+    and its workers would refuse them for ever; and as it hears of no client, it would have the node end at last.
     """
 
     def __init__(self, journal: Journal, epoch: int, every: float) -> None:
@@ -21,12 +21,12 @@ class Tenure:
         self._every = every
         self._confirmed = time.monotonic()
 
-    def confirm(self) -> None:
-        """Ask the journal, if it is time to; raises EpochError when another has taken over."""
-        now = time.monotonic()
-        if now - self._confirmed < self._every:
+    def confirm(self, now: bool = False) -> None:
+        """Ask the journal, if it is time to or it must be sure `now`; raises EpochError when another has taken over."""
+        at = time.monotonic()
+        if at - self._confirmed < self._every and not now:
             return
-        self._confirmed = now
+        self._confirmed = at
         try:
             self._journal.append(self._epoch, ())  # which writes nothing
         except EpochError:

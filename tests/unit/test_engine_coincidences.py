@@ -15,7 +15,7 @@ from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.limits import Limits
 from saga_actors.actors.protocol import FromWorker, Joined, Left, Neighbours, Order, Posted, TakeInventory, ToWorker
 from saga_actors.errors import JournalFullError, SagaActorsError
-from saga_actors.events import Ending, Fault, Phase, WorkerId
+from saga_actors.events import AttemptFailed, Ending, Fault, Phase, WorkerId
 from saga_actors.inputs import CancelRequested, Failed, Report, Succeeded
 from saga_actors.journal import MemoryJournal, open_journal, open_reader
 from saga_actors.messages import (
@@ -30,6 +30,7 @@ from saga_actors.messages import (
     Refused,
     ResolveSaga,
     RetrySaga,
+    SagaIsHeld,
     SagasStarted,
     StartSaga,
     StartSagas,
@@ -51,6 +52,11 @@ class Full(MemoryJournal):
         if self.full:
             raise JournalFullError("no room")
         return super().append(*given)
+
+    def hold(self, *given: Any) -> None:
+        if self.full:
+            raise JournalFullError("no room")
+        super().hold(*given)
 
 
 def in_one_turn(rig: Rig, *messages: tuple[Any, str]) -> None:
@@ -325,3 +331,65 @@ def test_an_id_stands_once_in_a_message() -> None:
     sagas = (NewSaga("a", "d", b"{}"), NewSaga("a", "e", b"{}"))
     with pytest.raises(SagaActorsError, match="an id more than once"):
         StartSagas(correlation_id="all", saga=ORDER.saga, fingerprint=ORDER.fingerprint, sagas=sagas)
+
+
+def test_a_saga_that_could_not_be_held_for_want_of_room_is_held_when_there_is_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P1, P12: whoever waits for it is told then."""
+    rig = Rig(Full())
+    worker = rig.worker(answer=hang)
+    rig.send(run("bad"))
+    decide = saga_module.decide
+
+    def raising(execution: Any, given: Any, at: float, roll: float) -> Any:
+        if isinstance(given, Succeeded):
+            raise RuntimeError("no")
+        return decide(execution, given, at, roll)
+
+    monkeypatch.setattr(saga_module, "decide", raising)
+    worker.answer = succeed
+    rig.journal.full = True
+    for said in worker.finish():
+        for _ in range(4):
+            rig.send(said, worker.address)
+    assert rig.journal.find("bad").state is SagaState.RUNNING
+    rig.journal.full = False
+    rig.settle(5)
+    assert rig.journal.find("bad").state is SagaState.HELD
+    assert any(isinstance(message, SagaIsHeld) for message in rig.inbox["client"])
+
+
+def test_what_runs_alone_gets_no_neighbour_before_it_is_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P6: its worker says that it runs it, and that saga is folded before any slot is given out."""
+    monkeypatch.setattr(recovery_module, "AT_ONCE", 1)
+    once = SagaPlan("shop:PlaceOrder", (StepPlan("once", reruns=0),))
+    rig = Rig()
+    worker = joined(rig, of(1, hang, once, OTHER))
+    rig.settle(2)
+    rig.engine._commits._full_until = rig.now + 1e9
+    rig.send(start("first", OTHER))
+    rig.engine._commits._full_until = 0.0
+    rig.engine.slots.drop("first")
+    rig.send(start("a", once))
+    assert [key.saga_id for key in worker.ran] == ["a"]
+    rig.begin()
+    for _ in range(8):
+        rig.tick(0.1)
+    assert [key.saga_id for key in worker.ran] == ["a"]
+
+
+def test_an_attempt_that_was_about_to_go_to_a_worker_that_died_has_not_begun() -> None:
+    """P6, P7: the success of the step before it came in the same turn as the death; it is in no doubt."""
+    rig = Rig()
+    worker = rig.worker(answer=hang)
+    rig.settle(2)
+    rig.send(start("a"))
+    worker.answer = succeed
+    said = worker.finish()
+    rig.kill(worker)
+    in_one_turn(rig, *[(message, worker.address) for message in said], (Left(worker.worker), "root"))
+    endings = [s.event.ending for s in rig.journal.load("a") if isinstance(s.event, AttemptFailed)]
+    assert endings == [Ending.UNBEGUN]
+    rig.worker(2)
+    assert rig.journal.find("a").state is SagaState.COMPLETED

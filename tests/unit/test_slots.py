@@ -378,3 +378,24 @@ def test_no_slot_is_kept_in_a_worker_of_which_the_reserve_is_in_use() -> None:
     assert made.keep(key("s0")) is None
     made.release(key("urgent"))
     assert made.keep(key("s0")) is not None
+
+
+def test_no_worker_is_kept_empty_for_somebody_who_runs_elsewhere() -> None:
+    """P11: the one that was kept retired for a moment, so that another was kept as well, and taken."""
+    made = slots(4, (ONE, TWO))
+    for n in range(6):
+        made.want(Waiting(f"b{n}", "orders"))
+    give_all(made)
+    made.want(Waiting("alone", "refunds", alone=True))
+    assert give_all(made) == []
+    (kept,) = [room.worker for room in made._rooms.values() if room.kept]
+    made.retire(kept, True)
+    assert give_all(made) == []
+    for n in range(6):
+        made.release(key(f"b{n}"))
+    assert give_all(made) == ["alone"]
+    made.retire(kept, False)
+    made.release(key("alone"))
+    for n in range(8):
+        made.want(Waiting(f"c{n}", "orders"))
+    assert len(give_all(made)) == 8
