@@ -52,7 +52,10 @@ class Checkpoints:
         except JournalFullError as full:
             log().error("%s; what was committed stays in the log", full)
             moved = False
-        self._not_before = now if moved else now + EVERY
+        if moved:
+            self._unmoved = 0
+        else:
+            self._not_before = now + EVERY
 
 
 def log() -> logging.Logger:

@@ -156,8 +156,8 @@ class Client:
 
     def leave(self, drain: float) -> Detached | None:
         """Say goodbye; if we were the last, the node drains and ends. None if there was none, or it did not answer."""
-        self._leaving = True
-        searching = self._searching
+        with self._lock:  # a search that is there has begun, then
+            self._leaving, searching = True, self._searching
         if searching is not None and self._starts:
             searching.join(drain + 5.0)  # a node that is being started would stay for a while
         if not self.connected:

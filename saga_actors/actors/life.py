@@ -109,7 +109,7 @@ class SystemProcess:
             self._heed(self.system.listen(LOOK_EVERY))
 
     def _keep_watch(self) -> NoReturn:
-        """Ping root and admin, and pass on that the node shall end, until it ends the life or one is silent too long."""
+        """Ping root and admin, and pass on that the node shall end, until it ends the life or one is silent."""
         self.heard = self.admin_heard = time.monotonic()
         number = 0
         while (silent := self._silent()) is None:

@@ -40,7 +40,7 @@ from saga_actors.actors.supervisor import SagaSupervisor
 from saga_actors.actors.telemetry_actor import TelemetryActor
 from saga_actors.actors.worker import StepWorker
 from saga_actors.events import WorkerId
-from saga_actors.node_folder import NodeFolder, ProcessId, children_of
+from saga_actors.node_folder import NodeFolder, ProcessId, children_of, kill_all
 
 log = logging.getLogger("saga_actors.root")
 
@@ -67,6 +67,9 @@ kills with every saga.
 
 VIGIL, VIGIL_AFTER = "vigil", timedelta(seconds=0.1)
 """So long after a death the children are looked at once more, for another that died while this one was replaced."""
+
+DEATH_LIMIT = 5.0
+"""Seconds for which the death of a child is waited for that was killed because it should have been dead."""
 
 DRAIN = 5.0
 """Seconds for which attempts in flight may finish, when the node is told to end."""
@@ -150,7 +153,8 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             case DrainAndEnd():
                 self._tell_supervisor(Drain(DRAIN))
             case NodeDone():
-                self._end(LifeOver(message.reason, DRAINED))
+                if any(child.role == SUPERVISOR and child.address == sender for child in self._children):
+                    self._end(LifeOver(message.reason, DRAINED))
             case CannotServe():
                 has_served = self._numbers[SUPERVISOR] > 1
                 self._end(LifeOver(message.reason, FAILED if has_served else HOPELESS))
@@ -272,6 +276,8 @@ class RootSupervisor(Actor):  # type: ignore[misc]
         child = next((c for c in self._children if c.address == address), None)
         if child is None:
             return
+        if child.process is not None and child.alive:  # somebody says that it exited: two never stand side by side
+            kill_all([child.process], DEATH_LIMIT)
         self._children.remove(child)
         pid = child.process.pid if child.process else None
         log.error("%s %d (pid %s) is dead; it is replaced", child.role, child.number, pid)

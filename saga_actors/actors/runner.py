@@ -323,6 +323,7 @@ class Runner:
                 attempt.timers += (self._after(min(HEED, self._grace / 5), self._give_up, attempt),)
             else:
                 self._given_up.add(attempt.key)
+            self._woken = False  # an actor that came for other news may be keeping them back, and comes again for this
             wakes = self._keep(attempt.key, attempt.timed_out())
         if attempt.is_async:
             self._loop.call(partial(self._or_die, self._cancel, attempt))
@@ -338,6 +339,7 @@ class Runner:
             if attempt.ended:
                 return
             self._given_up.add(attempt.key)
+            self._woken = False
             wakes = self._is_first()
         self._wake_if(wakes)
 

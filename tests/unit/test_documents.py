@@ -57,6 +57,13 @@ def test_the_guarantees_name_tests_that_there_are() -> None:
     assert not gone
 
 
+@every_document
+def test_every_test_that_is_named_is_there(document: Path) -> None:
+    """Each is a function in the file that is said to have it."""
+    named = _tests_named_in(document.read_text())
+    assert not [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+
+
 def test_the_diagram_of_the_states_is_that_of_the_table() -> None:
     """It is drawn, and not written."""
     assert f"```mermaid\n{state_diagram()}\n```" in (ROOT / "docs" / "guarantees.md").read_text()
