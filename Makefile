@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-fast test-node check fmt clean
+.PHONY: help setup demo bench test test-fast test-node chaos check fmt clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test-fast: $(READY) ## run the tests that need no processes and little time
 
 test-node: $(READY) ## run the tests that need processes
 	$(BIN)/python -m pytest -m node
+
+chaos: $(READY) ## kill processes at random while sagas run, and at every named point; KILLS=200 SEED=7
+	$(BIN)/python tests/chaos/random_kills.py --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
+	SAGA_ACTORS_KILL_POINTS=all $(BIN)/python -m pytest tests/node/test_kill_points.py
 
 check: $(READY) ## see to format, lint and types
 	$(BIN)/ruff format --check .

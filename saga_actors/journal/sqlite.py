@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +35,8 @@ from saga_actors.journal.port import (
 )
 from saga_actors.journal.records import Row, checksum, encode_event, kind_of
 from saga_actors.journal.sqlite_batch import ADD_EVENT, FIND, RAW_SAGA, BatchWriter, event_columns
-from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, has_tombstones, open_reader, open_writer, told
+from saga_actors.journal.sqlite_check import remedy
+from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, damage_of, has_tombstones, open_reader, open_writer, told
 from saga_actors.journal.tombstones import Share, require_some
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
@@ -67,8 +68,7 @@ TAIL = f"""SELECT {RAW_EVENT}, CAST(saga.saga_id AS BLOB), CAST(saga.saga AS BLO
     WHERE position > ? AND position <= ? AND (position = ? OR coalesce(kind, '') NOT IN ({{}})) ORDER BY position"""
 HOLD_SAGA = """UPDATE saga SET saga = ?, plan_id = ?, state = ?, digest = ?, created_at = ?, updated_at = ?,
     last_seq = ?, held_reason = ?, checksum = ? WHERE number = ?"""
-# Of a summary whose very id is damaged no index knows.
-FIND_DAMAGED = f"SELECT {RAW_SAGA} FROM saga NOT INDEXED WHERE CAST(saga_id AS BLOB) = CAST(? AS BLOB)"
+ALL_SAGAS = f"SELECT {RAW_SAGA} FROM saga NOT INDEXED"
 HAS_EVENT = "SELECT count(*) FROM event WHERE saga = ? AND seq = ?"
 
 
@@ -122,13 +122,13 @@ class _SqliteRecords:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """As `told`, and keep in mind that the file is damaged, not only a record in it."""
+        """As `told`, and find out whether the file is damaged, or only a record in it."""
         try:
             with told(self._path):
                 yield
         except CorruptionError as error:
-            if isinstance(error.__cause__, apsw.CorruptError):
-                self._damage = error
+            if isinstance(error.__cause__, apsw.CorruptError) and self._damage is None:
+                self._damage = damage_of(self._db, self._path)
             raise
 
     def _connection(self) -> apsw.Connection:
@@ -223,7 +223,8 @@ class SqliteJournal(_SqliteRecords):
     def close(self) -> None:
         with suppress(JournalError):  # it was closed before, or its disk is ailing: the next writer begins with one
             self.checkpoint()
-        self._db.close()
+        with told(self._path):
+            self._db.close()
 
     def _commit(self, epoch: int | None, write: Callable[[], T]) -> T:
         """Run `write` in one transaction under this epoch, and commit it."""
@@ -231,9 +232,9 @@ class SqliteJournal(_SqliteRecords):
             raise JournalError(str(self._damage)) from self._damage
         with told(self._path):
             self._db.execute("BEGIN IMMEDIATE")
-        end, kept = None, False
+        version, kept = None, False
         try:
-            end = self._number(END)
+            version = self._db.data_version()  # changes with each commit, also with one of ours
             self._fence(epoch)
             written = write()
             self._db.execute("COMMIT")
@@ -244,13 +245,13 @@ class SqliteJournal(_SqliteRecords):
             self._roll_back()
             raise
         except apsw.FullError as error:
-            raise self._full(end) from error
+            raise self._full(version) from error
         except Exception as error:
             self._roll_back()
-            why = f"{type(error).__name__}: {error}"
-            raise CommitUnknownError(
-                f"a commit to {self._path} broke off ({why}); fold again before going on"
-            ) from error
+            why = f"a commit to {self._path} broke off ({type(error).__name__}: {error}); fold again before going on"
+            if isinstance(error, apsw.CorruptError):
+                why += f", and if that comes again, {remedy(self._path)}"
+            raise CommitUnknownError(why) from error
         finally:
             if not kept:
                 self._batches.forget()
@@ -265,11 +266,11 @@ class SqliteJournal(_SqliteRecords):
             with suppress(apsw.Error):  # the commit's outcome is unknown, and its caller is told so
                 self._db.execute("ROLLBACK")
 
-    def _full(self, end: int | None) -> JournalError:
+    def _full(self, version: int | None) -> JournalError:
         """What a full disk comes to, once it is seen that nothing of the batch is there."""
         self._roll_back()
         with suppress(apsw.Error):
-            if not self._db.in_transaction and self._number(END) == end:
+            if not self._db.in_transaction and self._db.data_version() == version:
                 return JournalFullError(f"no room on the disk of {self._path}; nothing was written, make room")
         return CommitUnknownError(f"no room on the disk of {self._path}, and it could not be rolled back; fold again")
 
@@ -284,10 +285,15 @@ class SqliteJournal(_SqliteRecords):
         self._park(row, event, state, None)
 
     def _salvaged(self, saga_id: str) -> SagaRow:
-        found = self._db.execute(FIND, (saga_id,)).fetchone() or self._db.execute(FIND_DAMAGED, (saga_id,)).fetchone()
+        found = self._db.execute(FIND, (saga_id,)).fetchone() or self._found_by_sight(saga_id)
         if found is None:
             raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r}")
         return chain.salvaged(chain.RawSaga(*found))
+
+    def _found_by_sight(self, saga_id: str) -> Columns | None:
+        """The summary whose very id is damaged, and reads like this now: no index has it."""
+        with closing(self._db.execute(ALL_SAGAS)) as found:
+            return next((columns for columns in found if chain.legible(columns[1]) == saga_id), None)
 
     def _park(self, row: SagaRow, event: Row, state: SagaState, reason: str | None) -> None:
         """Leave the saga like this, with the event behind its records, and a summary that is legible."""

@@ -1,4 +1,4 @@
-"""Whether a journal's file is sound in what SQLite made of it: its pages and trees, and the keys by which sagas are found.
+"""Whether a journal's file is sound in what SQLite made of it: its pages, and the keys by which sagas are found.
 
 What is inside a record is not asked here: each has a checksum, and a bad one is the matter of its saga alone (`chain`).
 """
@@ -46,8 +46,8 @@ LAST_POSITION = 2**62
 def require_sound(db: apsw.Connection, path: Path, schema: Iterable[str]) -> bool:
     """Raise CorruptionError, which says what to do, unless the file is sound; reads all of it, and writes nothing.
 
-    `schema` are the statements that made it, by which alone one can read it. True: the state of some summary is not what
-    the indexes of it say, and `mend` must be called before that saga can be held.
+    `schema` are the statements that made it. True: the state of some summary is not what the indexes of it say, and
+    `mend` must be called before that saga can be held.
     """
     made = {found[1]: _plain(sql) for sql in schema if (found := re.match(r"CREATE (?:TABLE|INDEX) (\w+)", sql))}
     try:
@@ -61,7 +61,7 @@ def require_sound(db: apsw.Connection, path: Path, schema: Iterable[str]) -> boo
             return torn
     except apsw.InterruptError:
         return False
-    except (apsw.CorruptError, apsw.SQLError, CorruptionError) as error:
+    except (apsw.CorruptError, apsw.SQLError, UnicodeError, CorruptionError) as error:
         raise damaged(path, error) from error
 
 
@@ -96,6 +96,8 @@ def _limited(db: apsw.Connection, path: Path) -> Iterator[None]:
 
 
 def _require_schema(db: apsw.Connection, made: Mapping[str, str]) -> None:
+    if db.readonly("main"):
+        raise CorruptionError("its first page says that it cannot be written")
     found = {name: _plain(sql) for name, sql in db.execute(SCHEMA_NOW)}
     for name, sql in made.items():
         if found.get(name) != sql:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import apsw
 
-from saga_actors.errors import JournalError, SchemaError
+from saga_actors.errors import CorruptionError, JournalError, SchemaError
 from saga_actors.journal.sqlite_check import damaged, mend, remedy, require_sound
 
 APPLICATION_ID = 0x53414741  # "SAGA"
@@ -24,6 +24,7 @@ VERSION = 3
 OLDEST = 2
 """The writer makes a journal of this version, or of one since, into one of today; readers read all of them."""
 BUSY_MILLISECONDS = 5_000
+LOG_CHUNK = 64 * 1024  # SQLite writes no more than 128 kB at once
 
 PRAGMAS: dict[str, str | int] = {
     "busy_timeout": BUSY_MILLISECONDS,
@@ -100,8 +101,7 @@ def check_file(path: Path, vfs: str | None = None) -> None:
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     """Open the journal for its one writer, making it (0600, whatever the umask) if there is none.
 
-    It is looked through first. What the last writer's log holds is durable, in the file, before anything is made of it:
-    a sync that had failed may have left it in the system's memory only.
+    It is looked through first. What the last writer's log holds is durable, in the file, before anything is made of it.
     """
     _require_folder(path)
     if not _made(path):
@@ -114,7 +114,8 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
             _set(db, PRAGMAS, path)
             _keep_log(db, path)
             must_mend = bool(_version(db, path)) and require_sound(db, path, _expected(db))
-            complete_log(db, path)
+            _write_log_again(db, path, vfs)
+            _complete_log(db, path)
             _make_schema(db, path)
             if must_mend:
                 mend(db)
@@ -205,12 +206,19 @@ def _require_file(path: Path, rights: int) -> None:
 def _recognise(path: Path, vfs: str | None) -> None:
     """Raise SchemaError if the file is not ours to write to; looks without writing."""
     with told(path):
-        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
         try:
-            db.set_busy_timeout(BUSY_MILLISECONDS)  # somebody may be making it this moment
-            _version(db, path)
-        finally:
-            db.close(True)
+            _look(path, apsw.SQLITE_OPEN_READONLY, vfs)
+        except apsw.ReadOnlyError:  # whoever was making it died of that; SQLite takes back what was half done
+            _look(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+
+
+def _look(path: Path, flags: int, vfs: str | None) -> None:
+    db = apsw.Connection(str(path), flags=flags, vfs=vfs)
+    try:
+        db.set_busy_timeout(BUSY_MILLISECONDS)  # somebody may be making it this moment
+        _version(db, path)
+    finally:
+        db.close(True)
 
 
 def has_tombstones(db: apsw.Connection) -> bool:
@@ -254,13 +262,46 @@ def _keep_log(db: apsw.Connection, path: Path) -> None:
         raise JournalError(f"the journal {path} does not keep its log; this build of SQLite cannot be used")
 
 
+def damage_of(db: apsw.Connection, path: Path) -> CorruptionError | None:
+    """What is wrong with the file, beyond some record that SQLite cannot read."""
+    try:
+        require_sound(db, path, _expected(db))
+    except CorruptionError as damage:
+        return damage
+    return None
+
+
 def _expected(db: apsw.Connection) -> Iterator[str]:
     """What made the tables and indexes of this journal; the owner's may be an older one, made newer."""
     is_older = not has_tombstones(db)
     return (statement for statement in SCHEMA if statement != OWNER and not (is_older and statement in TOMBSTONES))
 
 
-def complete_log(db: apsw.Connection, path: Path) -> None:
+def _write_log_again(db: apsw.Connection, path: Path, vfs: str | None) -> None:
+    """Make what is in the log durable, before any of it is moved.
+
+    If the last writer died of a sync that failed, a part may be in the system's memory only, and is taken for clean
+    there: another sync does nothing for it (https://wiki.postgresql.org/wiki/Fsync_Errors). Moved into the file it
+    would be durable, but not so in the log; and after a loss of power old pages in the log would go before newer ones.
+    """
+    log = Path(f"{path}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return
+    db.execute("BEGIN IMMEDIATE")  # whoever writes beside us against all rules, waits
+    try:
+        file = apsw.VFSFile(vfs or "", str(log), [apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_WAL, 0])
+        try:
+            size = file.xFileSize()
+            for at in range(0, size, LOG_CHUNK):
+                file.xWrite(file.xRead(min(LOG_CHUNK, size - at), at), at)
+            file.xSync(apsw.SQLITE_SYNC_NORMAL)
+        finally:
+            file.xClose()
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _complete_log(db: apsw.Connection, path: Path) -> None:
     """Move all of the log into the file; raises JournalError if somebody who reads an old state of it does not end."""
     try:
         db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -268,8 +309,8 @@ def complete_log(db: apsw.Connection, path: Path) -> None:
         frames, moved = db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
         if moved < frames:
             raise JournalError(
-                f"{frames - moved} pages of the log of {path} cannot be moved into it, for some process has been reading "
-                f"it for {BUSY_MILLISECONDS / 1_000:.0f} s; find that (`fuser {path}`), and end it"
+                f"{frames - moved} pages of the log of {path} cannot be moved into it, for some process has been "
+                f"reading it for {BUSY_MILLISECONDS / 1_000:.0f} s; find that (`fuser {path}`), and end it"
             ) from None
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
 from saga_actors.actors import mailbox, seal
 from saga_actors.actors.client import Client
+from saga_actors.actors.connector import Connector
 from saga_actors.actors.protocol import Bundle, Located, Member
 from saga_actors.actors.seal import PacketError
 from saga_actors.actors.transport import ClientTransport, address_of, port_of
-from saga_actors.errors import OverloadedError
+from saga_actors.errors import NodeUnreachableError, OverloadedError
 from saga_actors.messages import SagaStarted, StartSaga, new_id
 from saga_actors.node_spec import NodeSpec
 
@@ -91,3 +94,31 @@ def test_only_those_who_find_no_room_are_told_that_there_is_none(
         assert [type(error) for error in errors] == [OverloadedError] * 2
         assert errors[0] is not errors[1]
         assert not any(future.done() for future in futures[:2])
+
+
+def test_a_client_that_goes_while_a_search_begins_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search's thread is known before it runs; whoever closes a coordinator just then is told nothing of that."""
+    begins, may_begin = threading.Event(), threading.Event()
+    begin = threading.Thread.start
+
+    def begin_late(thread: threading.Thread) -> None:
+        if thread.name == "saga_actors-connector":
+            begins.set()
+            may_begin.wait(PATIENCE)
+        begin(thread)
+
+    def find_nothing(_: Connector) -> None:
+        raise NodeUnreachableError("there is none")
+
+    client = Client(NodeSpec(f"sqlite:///{tmp_path}/sagas.db"), tuple, starts=True)
+    monkeypatch.setattr(Connector, "find", find_nothing)
+    monkeypatch.setattr(threading.Thread, "start", begin_late)
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(client.ask, start(2))
+        assert begins.wait(PATIENCE)
+        left = pool.submit(client.leave, 0.0)
+        wait([left], 0.2)  # it waits now, for the lock; if it did not, it would be done
+        may_begin.set()
+        assert left.result(PATIENCE) is None
+        assert isinstance(asked.result(PATIENCE).exception(PATIENCE), NodeUnreachableError)
+    client.close()
