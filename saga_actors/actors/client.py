@@ -205,7 +205,7 @@ class Client:
         self._leaving = True
         if (where := self._where) is not None:
             with contextlib.suppress(SagaActorsError):
-                self._mailbox.post(where.supervisor.address, Bundle((Detach(new_id(), self._name, DRAIN),)))
+                self._mailbox.post(where.supervisor.address, Bundle((Detach(new_id(), self._name, DRAIN),), where.life))
         self._mailbox.close()
 
     # What comes. (On the mailbox's thread, like `_tick`.)
@@ -262,7 +262,7 @@ class Client:
     def _beat_if_due(self, where: Located, now: float) -> None:
         if not self._leaving and now - self._beat >= HEARTBEAT:
             self._beat = now
-            self._mailbox.post(where.supervisor.address, Bundle((Heartbeat(new_id(), self._name),)))
+            self._mailbox.post(where.supervisor.address, Bundle((Heartbeat(new_id(), self._name),), where.life))
 
     def _collect(self) -> None:
         """A node that we started and that has ended is no zombie for long."""
@@ -284,7 +284,7 @@ class Client:
         actors = dict(_targets(where))
         for to_status, bundle in self._questions.bundled(questions):
             try:
-                self._mailbox.post(actors[to_status].address, bundle)
+                self._mailbox.post(actors[to_status].address, Bundle(bundle.items, where.life))
             except (PacketError, OverloadedError) as error:
                 self._questions.fail_some([question.correlation_id for question in bundle.items], error)
 
@@ -355,7 +355,7 @@ class Client:
             self._epoch, self._fingerprints = 0, {}
             self._heard = self._beat = now
         with contextlib.suppress(NodeUnreachableError):  # we are being closed
-            self._mailbox.post(where.supervisor.address, Bundle((Heartbeat(new_id(), self._name),)))
+            self._mailbox.post(where.supervisor.address, Bundle((Heartbeat(new_id(), self._name),), where.life))
 
 
 def _targets(where: Located) -> tuple[tuple[bool, Member], ...]:

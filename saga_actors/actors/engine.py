@@ -167,6 +167,8 @@ class Engine:
 
     def report(self, message: FromWorker) -> None:
         """Reports of a worker; each is told to its saga, and a receipt goes out once that is durable."""
+        if not self.team.has(message.worker):  # dead, or another node's; one that is about to join says it again
+            return
         self.team.confirmed(message)
         self.slots.retire(message.worker, message.retiring)
         gives = self._gives_slots()

@@ -26,9 +26,13 @@ Address = Any
 @compact
 @attrs.frozen
 class Bundle:
-    """Several messages in one; who sends bundles gets its answers in bundles."""
+    """Several messages in one; who sends bundles gets its answers in bundles.
+
+    A client says for which `life` they are meant: the port of a dead process may be dealt to another node's.
+    """
 
     items: tuple[Any, ...] = attrs.field(repr=False)
+    life: str = ""
 
 
 @attrs.frozen
@@ -139,6 +143,7 @@ class Birth:
     spec: Any
     workers: tuple[Joined, ...] = ()
     neighbours: Neighbours | None = None
+    life: str = ""
 
 
 @attrs.frozen
@@ -204,7 +209,8 @@ class NodeDone:
     reason: str
 
 
-# The supervisor and the workers. Every message to a worker carries the epoch; a worker refuses an older one (P8).
+# The supervisor and the workers. Every message to a worker carries the epoch; a worker refuses an older one (P8). It
+# also names the worker that it is for, as the port of a dead one may be dealt to a worker of another node.
 
 
 @attrs.frozen
@@ -212,6 +218,7 @@ class TakeInventory:
     """Say what you hold, and obey no older epoch from here; answered by `Inventory`."""
 
     epoch: int
+    worker: WorkerId | None = None
 
 
 class AttemptKey(NamedTuple):
@@ -242,6 +249,7 @@ class Load:
 
     epoch: int
     sources: tuple[Source, ...]
+    worker: WorkerId | None = None
 
 
 @attrs.frozen
@@ -265,15 +273,18 @@ class ToWorker:
     number: int
     orders: tuple[Order, ...] = attrs.field(default=(), repr=False)
     stored: tuple[int, ...] = ()
+    worker: WorkerId | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled flat: orders go by the thousand, and an object costs ten times what a tuple does."""
         orders = [(*each.key, each.saga, each.context, each.timeout, each.outcome) for each in self.orders]
-        return _to_worker, (self.epoch, self.number, orders, self.stored)
+        return _to_worker, (self.epoch, self.number, orders, self.stored, self.worker)
 
 
-def _to_worker(epoch: int, number: int, flat: Iterable[tuple[Any, ...]], stored: tuple[int, ...]) -> ToWorker:
-    return ToWorker(epoch, number, tuple([Order(AttemptKey(*each[:5]), *each[5:]) for each in flat]), stored)
+def _to_worker(
+    epoch: int, number: int, flat: Iterable[tuple[Any, ...]], stored: tuple[int, ...], worker: WorkerId | None
+) -> ToWorker:
+    return ToWorker(epoch, number, tuple([Order(AttemptKey(*each[:5]), *each[5:]) for each in flat]), stored, worker)
 
 
 @compact

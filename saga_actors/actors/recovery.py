@@ -170,6 +170,8 @@ class Recovery:
 
     def inventory(self, message: Inventory) -> None:
         """A worker has said what it holds."""
+        if not self._engine.team.has(message.worker):
+            return
         self._engine.out += self._engine.team.took(message)
         self._engine.slots.serves(message.worker, self._engine.team.loaded(message.loaded))
         for saga_id in {key.saga_id for key in message.running}:  # none gets a slot beside what is not known to run

@@ -193,7 +193,7 @@ class RootSupervisor(Actor):  # type: ignore[misc]
     def _tell_of_birth(self, child: ChildRecord) -> None:
         """May be done again: who has been told says only that it was born."""
         assert self._begun is not None
-        birth = Birth(child.role, child.number, self._begun.spec)
+        birth = Birth(child.role, child.number, self._begun.spec, life=self._begun.life)
         if child.role == SUPERVISOR:
             roster = self._roster()
             birth = attrs.evolve(birth, workers=roster.workers, neighbours=roster.neighbours)

@@ -48,7 +48,7 @@ class StatusActor(Child):
 
     def __init__(self) -> None:
         super().__init__()
-        self._url = ""
+        self._url = self._life = ""
         self._inquiry: Inquiry | None = None
         self._served: frozenset[str] = frozenset()
         self._asked: deque[Asked] = deque()
@@ -58,10 +58,12 @@ class StatusActor(Child):
     def take(self, message: Any, sender: Address) -> None:
         """A question, several of them, or word from the root or the supervisor."""
         if isinstance(message, Birth):
-            self._url = message.spec.journal_url
+            self._url, self._life = message.spec.journal_url, message.life
             self.send(sender, self.born(message.role, message.number))
         elif isinstance(message, NowServed):
             self._served = message.sagas
+        elif isinstance(message, Bundle) and message.life not in ("", self._life):
+            log.warning("a client's message for another life came here, and is not answered")
         elif isinstance(message, Bundle):
             self._enqueue(Asked(sender, True, deque(message.items)))
         elif hasattr(message, "correlation_id"):

@@ -38,12 +38,15 @@ class SagaSupervisor(Child):
         self._tenure: Tenure | None = None
         self._replies = Replies(self.send_noticed)
         self._begun_at = 0.0
+        self._life = ""
         self._longest_wait = math.inf
 
     def take(self, message: Any, sender: Address) -> None:
         """A message for the engine."""
         if isinstance(message, Birth):
             self._be_born(message, sender)
+        elif isinstance(message, Bundle) and message.life not in ("", self._life):
+            log().warning("a client's message for another life came here, and is not answered")
         elif self._engine is not None:
             self._begun_at = self._begun_at or time.monotonic()
             self._engine.take(message, sender)
@@ -88,6 +91,7 @@ class SagaSupervisor(Child):
             self.wake_in(0)
 
     def _open(self, birth: Birth, root: Address) -> None:
+        self._life = birth.life
         spec: NodeSpec = birth.spec
         try:
             journal = open_journal(spec.journal_url)

@@ -68,7 +68,7 @@ class Team:
         if worker in self._colleagues:
             return []
         self._colleagues[worker] = Colleague(worker, address, now)
-        return [(address, TakeInventory(self._epoch))]
+        return [(address, TakeInventory(self._epoch, worker))]
 
     def leave(self, worker: WorkerId) -> None:
         """A worker is dead."""
@@ -181,7 +181,7 @@ class Team:
         wanted = tuple(s for s in sources if s.saga not in colleague.plans)
         for source in wanted:
             colleague.failures.pop(source.saga, None)
-        return [(colleague.address, Load(self._epoch, wanted))] if wanted else []
+        return [(colleague.address, Load(self._epoch, wanted, colleague.worker))] if wanted else []
 
     # What is on its way.
 
@@ -195,7 +195,7 @@ class Team:
             receipts = tuple(stored.get(worker, ()))
             for batch in _batches(orders.get(worker, [])) or [()]:
                 colleague.number += 1
-                message = ToWorker(self._epoch, colleague.number, batch, receipts)
+                message = ToWorker(self._epoch, colleague.number, batch, receipts, worker)
                 receipts = ()
                 colleague.sent[colleague.number] = (now, message)
                 sent.append((colleague.address, message))
@@ -207,7 +207,7 @@ class Team:
         for colleague in self._colleagues.values():
             if colleague.holds is None and now - colleague.asked_at >= RESEND:
                 colleague.asked_at = now
-                again.append((colleague.address, TakeInventory(self._epoch)))
+                again.append((colleague.address, TakeInventory(self._epoch, colleague.worker)))
             elif colleague.holds is not None and now - colleague.loading_since >= RELOAD:
                 colleague.loading_since = now
                 again += self._load(colleague, (s for s in self.sources.values() if s.saga not in colleague.failures))

@@ -68,6 +68,8 @@ class StepWorker(Child):
 
     def _take(self, runner: Runner, message: Any, sender: Address) -> None:
         match message:
+            case ToWorker() | TakeInventory() | Load() if message.worker not in (None, runner.worker):
+                log().warning("a %s for worker %s came here, and is not obeyed", type(message).__name__, message.worker)
             case ToWorker():
                 self._run(runner, message, sender)
             case WatchMessage():

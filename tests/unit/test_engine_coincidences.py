@@ -393,3 +393,15 @@ def test_an_attempt_that_was_about_to_go_to_a_worker_that_died_has_not_begun() -
     assert endings == [Ending.UNBEGUN]
     rig.worker(2)
     assert rig.journal.find("a").state is SagaState.COMPLETED
+
+
+def test_a_report_of_a_worker_of_another_node_is_not_heeded() -> None:
+    """P1, P6: the port of a dead supervisor was dealt to this one; both journals have a saga of this id."""
+    rig = Rig()
+    worker = rig.worker(answer=hang)
+    rig.send(start("a"))
+    key = worker.running[0].key
+    report = Succeeded(key.phase, key.step, key.attempt, key.epoch, b'{"theirs":1}')
+    stranger = WorkerId(1, 4_711, 47.0)
+    assert rig.send(FromWorker(stranger, key.epoch, 1, (Posted(1, "a", report),)), "elsewhere") == []
+    assert rig.events("a")[-1] == "AttemptStarted reserve 1"

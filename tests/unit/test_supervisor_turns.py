@@ -9,7 +9,7 @@ import pytest
 
 from saga_actors.actors import supervisor as supervisor_module
 from saga_actors.actors.lifecycle import Ping
-from saga_actors.actors.protocol import Drain, Heartbeat
+from saga_actors.actors.protocol import Bundle, Drain, Heartbeat
 from saga_actors.actors.supervisor import LONGEST_TURN, SagaSupervisor
 
 
@@ -95,3 +95,11 @@ def test_a_turn_does_not_grow_for_ever(supervisor: Any, monkeypatch: pytest.Monk
     beats = [Heartbeat(str(n), "one") for n in range(6)]
     told = deliver(supervisor, *beats)
     assert told == [*beats[:2], "finish", *beats[2:4], "finish", *beats[4:], "finish"]
+
+
+def test_a_clients_bundle_for_another_life_is_not_heard(supervisor: Any) -> None:
+    """P1: nothing is accepted that was meant for another journal; a client that hears nothing looks for its node."""
+    supervisor._life = "ours"
+    beat = Heartbeat("h", "client")
+    told = deliver(supervisor, Bundle((beat,), "theirs"), Bundle((beat,), "ours"))
+    assert [message.life for message in told if isinstance(message, Bundle)] == ["ours"]

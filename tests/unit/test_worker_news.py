@@ -13,10 +13,10 @@ import pytest
 from runner_rig import FOREVER, PATIENCE, WORKER, Rig, wait_for
 from thespian.actors import WatchMessage
 
-from saga_actors.actors.protocol import FromWorker, Order, ToWorker
+from saga_actors.actors.protocol import FromWorker, Order, TakeInventory, ToWorker
 from saga_actors.actors.runner import Runner
 from saga_actors.actors.worker import StepWorker
-from saga_actors.events import Ending
+from saga_actors.events import Ending, WorkerId
 
 PROMPTLY = 0.1
 """Seconds within which a timeout is to be known."""
@@ -55,6 +55,10 @@ class Worker:
             WORKER, wake=self.actor._wake, grace=grace, die=lambda: None, find=lambda _: rig.definition
         )
         self._messages = 0
+
+    def close(self) -> None:
+        self.actor._wake_in.close()
+        self.actor._wake_out.close()
 
     def give(self, order: Order) -> None:
         self._messages += 1
@@ -125,3 +129,16 @@ def test_a_report_that_is_in_time_wakes_nobody_again(loaded: Worker) -> None:
     assert not loaded.is_woken(0.05)
     loaded.actor.woken()
     assert loaded.reported == ["first", "second"]
+
+
+def test_what_is_meant_for_a_worker_of_another_node_is_not_obeyed() -> None:
+    """P6, P8: the port of a dead worker was dealt to this one; not even the epoch is taken up."""
+    rig = Rig(lambda _: None)
+    worker = Worker(rig)
+    stranger = WorkerId(1, 4_711, 47.0)
+    worker.actor.take(TakeInventory(9, stranger), "elsewhere")
+    worker.actor.take(ToWorker(9, 1, (rig.order(epoch=9),), worker=stranger), "elsewhere")
+    assert worker.runner.epoch == 0
+    assert worker.runner.inventory(1) == ((), ())
+    assert worker.sent == []
+    worker.close()
