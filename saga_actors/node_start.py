@@ -109,6 +109,8 @@ def _check_on(folder: NodeFolder, process: StartedNode | None) -> None:
     code = TAKEN if process is None else process.poll()
     if code == TAKEN and not node_running(folder):
         raise NodeVanishedError(f"no node serves {folder.path}; start one")
+    if process is not None and code is not None and code < 0:  # whoever looks again starts another
+        raise NodeUnreachableError(f"the node was killed by signal {-code} while it began; see {folder.log}")
     if process is not None and code not in (None, TAKEN):
         said = folder.log_tail(process.log_began) or "it said nothing"
         raise NodeError(f"the node ended with code {code}; {folder.log} says:\n{said}")

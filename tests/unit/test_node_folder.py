@@ -12,9 +12,10 @@ import attrs
 import pytest
 
 from saga_actors import node_folder
-from saga_actors.errors import JournalUrlError, NodeError
+from saga_actors.errors import JournalUrlError, NodeError, NodeUnreachableError
 from saga_actors.node_folder import LockTakenError, NodeFolder, ProcessId, children_of, kill_all, sign_lock, take_lock
 from saga_actors.node_spec import Life, LifeOrder, NodeSpec
+from saga_actors.node_start import StartedNode, wait_for_life
 
 
 @pytest.fixture
@@ -203,3 +204,13 @@ def test_a_spec_that_is_none_is_refused(text: str) -> None:
     """A node that is started by hand says what it wants on its standard input."""
     with pytest.raises(NodeError, match="NodeSpec as JSON"):
         NodeSpec.from_json(text)
+
+
+def test_a_node_that_is_killed_while_it_begins_is_looked_for_again(tmp_path: Path) -> None:
+    """P11: somebody killed it; whoever waits for it may start another, and is not told that it cannot be had."""
+    folder = NodeFolder.of(f"sqlite:///{tmp_path}/journal.db")
+    killed = StartedNode(["sleep", "60"])
+    killed.kill()
+    killed.wait()
+    with pytest.raises(NodeUnreachableError, match="killed by signal 9"):
+        wait_for_life(folder, killed, 10.0)
