@@ -9,8 +9,7 @@ import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,14 +35,6 @@ def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         load_key.cache_clear()
         yield path
     load_key.cache_clear()
-
-
-def eventually(claim: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait until the claim holds; fails when the time is over."""
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
 
 
 @attrs.frozen

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from conftest import eventually
 from flows import Call, Outside
+from waiting import eventually
 
 from saga_actors import Coordinator
 from saga_actors.actors.clock import turn

@@ -17,7 +17,6 @@ import attacks
 import psutil
 import pytest
 from attacks import NOBODY, Recorded, attack, executed, kin, listening, ports_of, recorded, replay, said
-from conftest import eventually
 from flows import Trip
 from station import Station
 from thespian.actors import ActorExitRequest, ChildActorExited
@@ -26,6 +25,7 @@ from thespian.system.messages.convention import ConventionInvite, ConventionRegi
 from thespian.system.messages.logcontrol import SetLogging
 from thespian.system.messages.multiproc import ChildMayHaveDied, EndpointConnected
 from thespian.system.messages.status import Thespian_StatusReq
+from waiting import eventually
 
 from saga_actors import Compensated, CompensationFailed, Completed, Coordinator
 from saga_actors.actors import peers, seal, transport

@@ -22,7 +22,7 @@ STEPS = {
     "ship": "ship = step(act, compensate=undo)",
 }
 BEGIN = """
-from conftest import eventually
+from waiting import eventually
 from flows import Outside
 from pathlib import Path
 from saga_actors import Coordinator
@@ -38,7 +38,7 @@ if __name__ == "__main__":
         sagas.close(0)
 """
 GO_ON = """
-from conftest import eventually
+from waiting import eventually
 from saga_actors import Coordinator, SagaHeldError, NotAllowedError
 from saga_actors.events import PlanAdopted
 import changing

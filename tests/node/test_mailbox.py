@@ -17,7 +17,8 @@ from typing import Any
 import attrs
 import psutil
 import pytest
-from conftest import BareSystem, eventually
+from conftest import BareSystem
+from waiting import eventually
 
 from saga_actors.actors import mailbox as mailbox_module
 from saga_actors.actors.mailbox import Mailbox

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import eventually
 from desk import Booking, Print, Ticket
 from premises import Premises
+from waiting import eventually
 
 from saga_actors import (
     Action,

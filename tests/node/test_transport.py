@@ -19,9 +19,10 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import HERE, BareSystem, eventually, started_bare
+from conftest import HERE, BareSystem, started_bare
 from thespian.actors import Actor, ActorSystem
 from thespian.system.transport import TransmitIntent
+from waiting import eventually
 
 from saga_actors.actors import seal, transport
 from saga_actors.actors.exchange import Envelope, Intent
