@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-fast test-node chaos check fmt clean
+.PHONY: help setup demo bench test test-fast test-node chaos simulate check fmt clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-node: $(READY) ## run the tests that need processes
 chaos: $(READY) ## kill processes at random while sagas run, and at every named point; KILLS=200 SEED=7
 	$(BIN)/python tests/chaos/random_kills.py --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
 	SAGA_ACTORS_KILL_POINTS=all $(BIN)/python -m pytest tests/node/test_kill_points.py
+
+simulate: $(READY) ## run the engine in a simulated world, with what befalls it drawn from seeds; N=5000 SEED=0
+	@$(BIN)/python tests/simulation/simulate.py --count $(or $(N),5000) --seed $(or $(SEED),0)
 
 check: $(READY) ## see to format, lint and types
 	$(BIN)/ruff format --check .

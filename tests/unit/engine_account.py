@@ -1,7 +1,7 @@
 """A saga called to account at its end: the promises, by the ledger of what really happened.
 
-The engine's word is taken for two things only: how many attempts it wrote ahead, and what operators did, which is what
-excuses a saga from a rule.
+The engine's word is taken for three things only: how many attempts it wrote ahead; which of those that never were
+called it knows to have begun nowhere; and what operators did, which is what excuses a saga from a rule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from engine_ledger import COMPENSATE, EXECUTE, Ledger
 
 from saga_actors.actors.protocol import Order
 from saga_actors.decision import UNBEGUN_RERUNS, UNDO_RERUNS
-from saga_actors.events import AttemptStarted, Cancelled, Phase, Resolved, Retried, Settled, Skipped
+from saga_actors.events import (
+    AttemptFailed,
+    AttemptStarted,
+    Cancelled,
+    Ending,
+    Phase,
+    Resolved,
+    Retried,
+    Settled,
+    Skipped,
+)
 from saga_actors.outcomes import Compensated, CompensationFailed, Completed, SagaState
 from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
 
@@ -47,9 +57,12 @@ class Account:
         self.forward = {step.name: self.ledger.of(self.saga_id, EXECUTE, step.name) for step in self.plan.steps}
         self.back = {step.name: self.ledger.of(self.saga_id, COMPENSATE, step.name) for step in self.plan.steps}
         self.attempts: dict[tuple[Phase, str], int] = defaultdict(int)
+        self.found_unbegun: set[tuple[Phase, str, int]] = set()
         for event in self.events:
             if isinstance(event, AttemptStarted):
                 self.attempts[event.phase, event.step] = event.attempt
+            elif isinstance(event, AttemptFailed) and event.ending is Ending.UNBEGUN:
+                self.found_unbegun.add((event.phase, event.step, event.attempt))
 
     def check(self) -> None:
         """P2, P3, P4, P6, P7 and P9 for a saga that has ended or is held."""
@@ -103,9 +116,10 @@ class Account:
     # The promises.
 
     def written_ahead(self) -> None:
-        for saga_id, phase, step, attempt in self.ledger.orders:
-            if saga_id == self.saga_id:
-                assert attempt <= self.attempts[phase, step], "an order that was not written ahead (P5)"
+        for step in self.plan.steps:
+            for phase in (EXECUTE, COMPENSATE):
+                last = max((order.key.attempt for _, order in self.orders_of(phase, step.name)), default=0)
+                assert last <= self.attempts[phase, step.name], "an order that was not written ahead (P5)"
         turned: set[type[Any]] = set()
         for event in self.events:
             turned.add(type(event))
@@ -199,20 +213,15 @@ class Account:
             self.seen["unusable undone"] += any(call.how == "unusable" for call in self.forward[name])
 
     def orders_of(self, phase: Phase, step: str) -> list[tuple[int, Order]]:
-        found = [
-            (at, order)
-            for name, (at, order, _) in self.ledger.orders.items()
-            if name[:3] == (self.saga_id, phase, step)
-        ]
-        return sorted(found, key=lambda each: each[0])
+        return self.ledger.orders_of(self.saga_id, phase, step)
 
     def attempts_counted(self) -> None:
         """P6: one key; nothing after a success; as many retries and reruns as were declared, no more and no fewer."""
         for step in self.plan.steps:
             for phase in (EXECUTE, COMPENSATE):
-                key = self.ledger.keys[str((self.saga_id, phase, step.name))]
-                assert len(key) <= 1, "an effect with two keys (P6)"
-                assert all(len(self.ledger.keys[each]) <= 1 for each in key), "a key for two effects (P6)"
+                keys = self.ledger.keys.get((self.saga_id, phase, step.name), ())
+                assert len(keys) <= 1, "an effect with two keys (P6)"
+                assert all(len(self.ledger.effects[key]) <= 1 for key in keys), "a key for two effects (P6)"
                 done = self.ledger.done.get((self.saga_id, phase, step.name))
                 for at, order in self.orders_of(phase, step.name):
                     assert done is None or at <= done, f"{order.key} was sent after the success (P6)"
@@ -253,9 +262,9 @@ class Account:
         name = (self.saga_id, phase, step, attempt)
         call = self.ledger.calls.get(name)
         if call is None:
-            return (
-                "unbegun" if name in self.ledger.heard else "either" if name in self.ledger.unbegun else "interrupted"
-            )
+            if name in self.ledger.heard:
+                return "unbegun"
+            return "either" if name in self.ledger.unbegun or name[1:] in self.found_unbegun else "interrupted"
         if call.how == "died" and call.timed_out is None:
             return "interrupted"
         if self.ledger.lost(call) and name not in self.ledger.heard_late:

@@ -19,6 +19,9 @@ EXECUTE, COMPENSATE = Phase.EXECUTE, Phase.COMPENSATE
 Name = tuple[str, Phase, str, int]
 """Saga, phase, step and attempt."""
 
+Side = tuple[str, Phase, str]
+"""Saga, phase and step."""
+
 
 @attrs.define(eq=False)
 class Call:
@@ -52,11 +55,13 @@ class Ledger:
     def __init__(self) -> None:
         self.time = 0
         self.calls: dict[Name, Call] = {}
-        self.orders: dict[Name, tuple[int, Order, WorkerId]] = {}
-        self.keys: dict[str, set[str]] = defaultdict(set)
+        self._of: dict[Side, list[Call]] = defaultdict(list)
+        self._orders: dict[Side, dict[int, tuple[int, Order]]] = defaultdict(dict)
+        self.keys: dict[Side, set[str]] = defaultdict(set)
+        self.effects: dict[str, set[Side]] = defaultdict(set)
         self.heard: dict[Name, int] = {}
         self.heard_late: dict[Name, int] = {}
-        self.done: dict[tuple[str, Phase, str], int] = {}
+        self.done: dict[Side, int] = {}
         self.unbegun: set[Name] = set()
         self.dead: dict[WorkerId, int] = {}
 
@@ -65,30 +70,32 @@ class Ledger:
         return self.time
 
     def begins(self, order: Order, worker: WorkerId) -> Call:
-        """Its code begins, once in all workers and for all supervisors (P6)."""
+        """Its code begins, once in all workers and for all supervisors (P6, P8)."""
         name = order.key[:4]
         assert name not in self.calls, f"{name} was called twice"
         self.calls[name] = call = Call(order, worker, self.tick())
+        self._of[name[:3]].append(call)
         seen = StepContext(order.key.saga_id, order.saga, *_three(order), None, 0.0)
-        self.keys[seen.idempotency_key].add(str(name[:3]))
-        self.keys[str(name[:3])].add(seen.idempotency_key)
-        if seen.undoes_key is not None:
-            self.keys[str((name[0], EXECUTE, name[2]))].add(seen.undoes_key)
+        key, undoes = seen.idempotency_key, seen.undoes_key
+        self.effects[key].add(name[:3])
+        self.keys[name[:3]].add(key)
+        if undoes is not None:
+            self.keys[name[0], EXECUTE, name[2]].add(undoes)
         return call
 
     def dies(self, worker: WorkerId) -> list[Call]:
         """A worker is dead; the calls that it cut short, at rest now."""
         self.dead[worker] = self.tick()
-        cut = [call for call in self.calls.values() if call.worker == worker and call.rested is None]
+        cut = [call for call in self.calls.values() if call.rested is None and call.worker == worker]
         for call in cut:
             call.rests(self.time, "died")
         return cut
 
-    def goes_out(self, worker: WorkerId, message: ToWorker, told: dict[int, Posted]) -> None:
-        """The engine lets orders and receipts go."""
-        at = self.tick()
+    def goes_out(self, message: ToWorker, told: dict[int, Posted]) -> int:
+        """An engine lets orders and receipts go; of how many reports on the attempts of an earlier one it heard."""
+        at, adopted = self.tick(), 0
         for order in message.orders:
-            self.orders.setdefault(order.key[:4], (at, order, worker))
+            self._orders[order.key[:3]].setdefault(order.key.attempt, (at, order))
         for posted in (told[serial] for serial in message.stored):
             report = posted.report
             name = (posted.saga_id, report.phase, report.step, report.attempt)
@@ -96,14 +103,20 @@ class Ledger:
             (self.heard if last else self.heard_late)[name] = at
             if isinstance(report, Succeeded):
                 self.done.setdefault(name[:3], at)
+            adopted += report.epoch < message.epoch
+        return adopted
 
     def of(self, saga_id: str, phase: Phase, step: str) -> list[Call]:
         """The calls of one side of a step, by attempt."""
-        found = [call for name, call in self.calls.items() if name[:3] == (saga_id, phase, step)]
-        return sorted(found, key=lambda call: call.order.key.attempt)
+        found = self._of.get((saga_id, phase, step), [])
+        return sorted(found, key=lambda call: call.order.key.attempt) if len(found) > 1 else found
+
+    def orders_of(self, saga_id: str, phase: Phase, step: str) -> list[tuple[int, Order]]:
+        """The orders for one side of a step, and when each first left an engine."""
+        return [*self._orders.get((saga_id, phase, step), {}).values()]
 
     def running(self, saga_id: str) -> list[Call]:
-        return [call for name, call in self.calls.items() if name[0] == saga_id and call.rested is None]
+        return [call for name, call in self.calls.items() if call.rested is None and name[0] == saga_id]
 
     def happened(self, saga_id: str, step: str) -> bool:
         """Whether the step had its effect, undone since or not: what an operator finds who asks the bank."""

@@ -1,184 +1,208 @@
-"""A storm over the real engine: simulated workers and operators who do what chance has them do, and a ledger of it.
+"""A storm over the real engine: simulated workers, clients, operators, clock and journal, and a ledger of all they do.
 
-Messages get lost, come twice, late and out of order; workers die; supervisors die between any two turns and in their
-commits; operators cancel sagas, and do with the held and fatal ones what their status allows.
+Messages get lost, come twice, late and out of order; workers and clients die; supervisors die between any two turns, in
+their commits and while they send; one may only sleep, and wake beside its successor; disks are full, commits end in
+doubt, and the clock jumps.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
+from engine_client import Client
+from engine_desk import Desk
 from engine_ledger import Call
-from engine_rig import Rig
-from engine_world import Hand, World, any_plan
+from engine_mail import ROOT, Letter, Mail, items_of
+from engine_supervisor import FATES, MortalJournal, Supervisor
+from engine_witness import Witness
+from engine_world import CLASSES, Hand, World, any_plan
 
-from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.limits import Limits
-from saga_actors.actors.protocol import Joined, Left, Neighbours, Roster, Serve, Source
-from saga_actors.actors.protocol import ToWorker as ToWorkerMessage
-from saga_actors.errors import JournalFullError
+from saga_actors.actors.protocol import Bundle, Joined, Left, Neighbours, Roster, ToWorker
 from saga_actors.events import WorkerId
-from saga_actors.journal import MemoryJournal
-from saga_actors.journal.port import Appended
-from saga_actors.messages import (
-    CancelSaga,
-    GetStatus,
-    OperationDone,
-    Refused,
-    ResolveSaga,
-    RetrySaga,
-    SagaStarted,
-    SettleStep,
-    SkipUndo,
-    StartSaga,
-)
-from saga_actors.outcomes import Action, SagaState
+from saga_actors.messages import Refused, RunSaga, SettleStep, StartSaga
+from saga_actors.plan import SagaPlan
 
-SAGAS = 5
-LEFT_FATAL = ("s0", "s1")
-"""No operator comes for these once they are fatal."""
+LIMITS = Limits(threads=2)
+NEIGHBOURS = ("root", "status", "telemetry")
+"""They are told things, and nothing comes of it here."""
 
-RUNNING, COMPENSATING, HELD = SagaState.RUNNING, SagaState.COMPENSATING, SagaState.HELD
-COMPLETED, COMPENSATED, FATAL = SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.FATAL
-ANN = {"by": "ann", "reason": "asked the bank"}
+CRASHES = ("killed", "stopped", "worker")
+ACCIDENTS = (*CRASHES, "killed", "worker", "cut", "client", "clock")
+
+PING = 1.0
+"""Seconds between two times that the root says who is there."""
 
 
-class KilledError(BaseException):
-    """The supervisor's process is gone in the middle of a turn."""
-
-
-class MortalJournal(MemoryJournal):
-    """A journal in whose next commit something may befall its supervisor."""
-
-    fate = ""
-
-    def __init__(self, seen: Counter[str]) -> None:
-        super().__init__()
-        self.seen = seen
-
-    def append(self, epoch: int, entries: Any) -> Appended:
-        fate, self.fate = self.fate, ""
-        self.seen[f"supervisor killed {fate} its commit" if fate != "disk full" else fate] += bool(fate)
-        if fate == "disk full":
-            raise JournalFullError("no room")
-        if fate == "before":
-            raise KilledError
-        appended = super().append(epoch, entries)
-        if fate == "after":
-            raise KilledError
-        return appended
-
-
-class Storm(Rig):
-    """A rig whose messages wait in a pool, among workers and operators who do what chance has them do."""
+class Storm:
+    """All that there is of a node and its clients, from a seed. `boss` is the supervisor, `sleeper` one before it."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.pool: list[tuple[str, str, Any]] = []
-        self.workers: dict[str, Any]
-        self.hands: dict[str, Hand] = {}
-        self.states: dict[str, list[tuple[int, SagaState]]] = {f"s{n}": [] for n in range(SAGAS)}
-        self.world = World(self.chance, self.states, self.may_begin)
+        self.now = 1_000.0
+        self.events = self.events_until_calm = self.crashes = 0
+        self.diary: list[str] | None = None
+        sagas = [f"s{number}" for number in range(self.chance.choice([3, 3, 4, 5]))]
+        self.world = World(self.chance, sagas, self.begins)
         self.ledger, self.seen = self.world.ledger, self.world.seen
-        self.requests: dict[str, Any] = {}
-        self.answers: dict[str, Any] = {}
-        self.reliable = False
-        self.classes = [any_plan(self.chance, f"shop:Class{n}") for n in range(3)]
-        self.starts = {saga_id: self._start(saga_id) for saga_id in self.states}
-        super().__init__(MortalJournal(self.seen), limits=Limits(threads=2))
+        self.mail = Mail(self.chance, self.seen)
+        self.journal = MortalJournal(self.seen)
+        classes = [any_plan(number) for number in self.chance.sample(range(CLASSES), 3)]
+        self.plans = {plan.saga: plan for plan in classes}
+        self.starts = {saga_id: self._start(saga_id, self.chance.choice(classes)) for saga_id in sagas}
+        self.desk = Desk(self.journal, self.ledger, self.chance, lambda: self.now, self.seen)
+        self.witness = Witness(self.journal, self.ledger, self.desk.requests, sagas, self.seen)
+        self.clients: dict[str, Client] = {self.desk.address: self.desk}
+        for mine in (sagas[::2], sagas[1::2]):
+            self.add_client(self.starts[saga_id] for saga_id in mine)
+        self.hands: dict[str, Hand] = {}
+        self.workers: dict[str, Hand] = {}
+        self.boss = self._supervisor()
+        self.sleeper: Supervisor | None = None
+        self.is_awake = self.cut = False
+        self.unread: list[Letter] = []
+        self._pinged_at = 0.0
+        for _ in range(2):
+            self.add_worker()
 
-    def _start(self, saga_id: str) -> StartSaga:
-        plan, deadline = self.chance.choice(self.classes), self.chance.choice([None] * 6 + [1_010.0, 1_030.0])
-        return StartSaga(
+    def _start(self, saga_id: str, plan: SagaPlan) -> RunSaga | StartSaga:
+        kind = self.chance.choice([RunSaga, StartSaga])
+        return kind(
             correlation_id=f"start-{saga_id}",
             saga_id=saga_id,
             saga=plan.saga,
             fingerprint=plan.fingerprint,
             digest="d",
             context=b'{"saga":"%s"}' % saga_id.encode(),
-            deadline=deadline,
+            deadline=self.chance.choice([None] * 6 + [1_010.0, 1_030.0]),
         )
 
-    def may_begin(self, call: Call) -> None:
-        """P7: nothing begins of a saga that says that it is undone, or fatal."""
-        row = self.journal.find(call.order.key.saga_id)
-        assert row is not None
-        assert row.state not in (COMPENSATED, FATAL), f"{call.order.key} began though the saga was {row.state}"
+    @property
+    def happened(self) -> int:
+        """How much has: letters that arrived, were lost or late, time that passed, and what befell processes."""
+        return self.events + self.mail.faults
 
-    # Messages.
+    def note(self, what: str) -> None:
+        """Something has happened; a diary is kept for those who replay it."""
+        self.events += 1
+        if self.diary is not None:
+            self.diary.append(f"{self.now - 1_000:9.2f} s  {what}")
 
-    def _deliver(self, outgoing: list[tuple[Any, Any]]) -> None:
-        for to, message in outgoing:
-            if to in self.hands and isinstance(message, ToWorkerMessage):
-                self.ledger.goes_out(self.hands[to].worker, message, self.hands[to].told)
-            if isinstance(message, SagaStarted):
-                assert self.journal.find(message.saga_id) is not None, "accepted, and not written (P1)"
-            self.pool.append(("engine", to, message))
+    def begins(self, call: Call) -> None:
+        self.note("" if self.diary is None else f"{call.order.key} begins in worker {call.worker.number}")
+        self.witness.sees_begin(call)
 
-    def say_to_engine(self, sender: str, message: Any) -> None:
-        self.pool.append((sender, "engine", message))
+    # Letters, and the turns of supervisors.
 
-    def deliver_one(self) -> None:
-        """Any message of the pool; those of the root in order."""
-        at = self.chance.randrange(len(self.pool))
-        if self.pool[at][0] == "root":
-            at = next(i for i, (who, _, _) in enumerate(self.pool) if who == "root")
-        drawn = 1.0 if self.reliable else self.chance.random()
-        letter = self.pool[at]
-        if drawn >= 0.06 or drawn < 0.03:
-            del self.pool[at]
-        if drawn < 0.06:
-            self.seen["lost" if drawn < 0.03 else "doubled"] += 1
-        if drawn >= 0.03:
-            self.deliver(*letter)
-
-    def deliver(self, sender: str, to: str, message: Any) -> None:
-        if to == "engine":
-            self.turn(lambda: self.engine.handle(message, sender), message)
-        elif to in self.workers:
-            for said in self.workers[to].take(message):
-                self.say_to_engine(to, said)
+    def deliver(self, letter: Letter) -> None:
+        """To a worker, a client or a neighbour; whoever is dead hears nothing."""
+        sender, to, message = letter
+        if to in self.workers:
+            hand = self.workers[to]
+            for said in hand.hears(message, sender):
+                self.mail.post(to, hand.where, said)
             self.bury()
-        elif to == "operator":
-            self.is_answered(message)
+        elif to in self.clients:
+            client = self.clients[to]
+            for said in client.hears(message):
+                self.mail.post(to, client.where, said)
 
-    def turn(self, take: Callable[[], Any], cause: Any = None) -> None:
-        """One turn of the engine, which may be its last."""
-        try:
-            self._deliver(take())
-        except KilledError:
-            self.new_supervisor()
-        self.watch(cause)
+    def take(self, letters: list[Letter]) -> None:
+        """Deliver these; what is for one supervisor goes into one turn of it."""
+        boss, sleeper = self.boss, self.sleeper
+        for letter in letters:
+            self.note("" if self.diary is None else "{} -> {}: {}".format(*letter))
+        if mine := [letter for letter in letters if letter.to == boss.address]:
+            self.turn(boss, mine)
+        if len(mine) == len(letters):
+            return
+        if sleeper is not None:
+            self.is_for_the_sleeper(sleeper, [letter for letter in letters if letter.to == sleeper.address])
+        for letter in letters:
+            self.deliver(letter)
 
-    def watch(self, cause: Any) -> None:
-        """P9: a status never goes back, and what has ended changes by an operator's hand only."""
-        for saga_id, states in self.states.items():
-            row = self.journal.find(saga_id)
-            if row is None or (states and states[-1][1] is row.state):
-                continue
-            before = states[-1][1] if states else RUNNING
-            by_hand = cause is not None and self.requests.get(getattr(cause, "correlation_id", "")) == cause
-            by_hand = by_hand and cause.saga_id == saga_id
-            assert before not in (COMPLETED, COMPENSATED), f"{saga_id} was {before}, and is {row.state} (P9)"
-            assert before not in (HELD, FATAL) or by_hand, f"{saga_id} was {before}, and is {row.state} by itself (P9)"
-            went_back = any(state in (COMPENSATING, FATAL) for _, state in states)
-            ends_by_hand = isinstance(cause, ResolveSaga)
-            assert not went_back or ends_by_hand or row.state not in (RUNNING, COMPLETED), f"{saga_id} turned (P9)"
-            if row.state in (COMPENSATED, FATAL) or (ends_by_hand and by_hand):
-                assert not self.ledger.running(saga_id), f"{saga_id} is {row.state}, and something of it runs (P7)"
-            states.append((self.ledger.tick(), row.state))
+    def is_for_the_sleeper(self, sleeper: Supervisor, letters: list[Letter]) -> None:
+        """What comes for one that sleeps lies before it until it wakes."""
+        if not self.is_awake:
+            self.unread += letters
+        elif letters:
+            self.turn(sleeper, letters)
+
+    def turn(self, boss: Supervisor, letters: list[Letter]) -> None:
+        """One turn of a supervisor, which may be its last; one that lets time pass, without letters."""
+        outgoing = boss.turn(letters)
+        if self.cut and outgoing:
+            self.cut, boss.alive = False, False
+            outgoing = outgoing[: self.chance.randrange(len(outgoing))]
+            self.seen["killed while it sent"] += 1
+        self.sends(boss, outgoing)
+        if not boss.alive:
+            self.has_ended(boss)
+        if turned := self.witness.watches([item for letter in letters for item in items_of(letter.message)]):
+            self.note(turned)
+
+    def sends(self, boss: Supervisor, outgoing: Iterable[tuple[Any, Any]]) -> None:
+        for to, message in outgoing:
+            if isinstance(message, ToWorker):
+                self.seen["adoption"] += self.ledger.goes_out(message, self.hands[to].told)
+            for item in items_of(message):
+                self.witness.is_told(item)
+            if to not in NEIGHBOURS:
+                self.mail.post(boss.address, to, message)
 
     # What befalls processes.
 
+    def _supervisor(self) -> Supervisor:
+        workers = [Joined(hand.worker, hand.address) for hand in self.workers.values()]
+        return Supervisor(self.journal, workers, lambda: self.now, LIMITS)
+
+    def new_supervisor(self, *, stopped: bool = False) -> None:
+        """The root replaces it. What was on its way to one that is dead is lost; what that sent may still come (P8)."""
+        old = self.boss
+        old.alive = stopped
+        if stopped:
+            self.sleeper, self.is_awake, self.unread = old, False, []
+        else:
+            self.mail.keep(lambda letter: letter.to != old.address and self._arrives(letter, old))
+        self.crashes += 1
+        self.boss = self._supervisor()
+        self.note(f"{old.address} {'is stopped' if stopped else 'is dead'}, {self.boss.address} begins")
+        self.sends(self.boss, self.boss.first)
+
+    def _arrives(self, letter: Letter, dead: Supervisor) -> bool:
+        return letter.sender != dead.address or self.chance.random() < 0.7
+
+    def has_ended(self, boss: Supervisor) -> None:
+        if boss is self.boss:
+            self.new_supervisor()
+        else:
+            self.sleeper, self.is_awake = None, False
+            self.note(f"{boss.address} ends beside its successor")
+
+    def wakes(self) -> None:
+        """One that was taken for dead wakes beside its successor, and does what it had been about to do."""
+        if self.sleeper is not None and not self.is_awake:
+            self.is_awake = True
+            self.seen["two supervisors at a time"] += 1
+            self.note(f"{self.sleeper.address} wakes")
+            self.turn(self.sleeper, self.unread)
+
+    def goes_on_beside(self) -> None:
+        """Somebody who is not the supervisor any more still acts as one, until it finds out."""
+        if self.sleeper is not None and self.is_awake:
+            self.turn(self.sleeper, [])
+        if self.sleeper is not None and self.is_awake and self.chance.random() < 0.2:
+            self.sleeper.looks_after_its_tenure()
+            assert not self.sleeper.alive, "it does not know that its epoch is over (P8)"
+            self.has_ended(self.sleeper)
+
     def add_worker(self) -> None:
         number = len(self.hands) + 1
-        plans = {plan.saga: plan for plan in self.classes}
-        hand = Hand(WorkerId(number, 100 + number, 1.0), f"worker-{number}", plans=plans, world=self.world)
+        hand = Hand(WorkerId(number, 100 + number, 1.0), f"worker-{number}", plans=self.plans, world=self.world)
         self.workers[hand.address] = self.hands[hand.address] = hand
-        self.say_to_engine("root", Joined(hand.worker, hand.address))
+        self.mail.post(ROOT, self.boss.address, Joined(hand.worker, hand.address))
 
     def bury(self) -> None:
         """Those workers are gone that have died just now, and the root makes others."""
@@ -188,140 +212,146 @@ class Storm(Rig):
             for call in cut:
                 self.seen["died " + ("after" if call.effect else "before") + " its effect"] += 1
             self.seen["neighbours cut short"] += len(cut) > 1
-            self.say_to_engine("root", Left(hand.worker))
+            self.crashes += 1
+            self.note(f"{hand.address} dies with {[call.order.key for call in cut]}")
+            self.mail.post(ROOT, self.boss.address, Left(hand.worker))
             self.add_worker()
 
-    def new_supervisor(self) -> None:
-        """What was on its way to the old one is lost; what that sent may still come (P8)."""
-        self.pool = [letter for letter in self.pool if letter[1] != "engine" and self.chance.random() < 0.7]
-        self.begin()
+    def worker_dies(self) -> None:
+        self.workers[self.chance.choice(sorted(self.workers))].dies = True
+        self.bury()
+
+    def add_client(self, starts: Iterable[RunSaga | StartSaga]) -> None:
+        client = Client(f"client-{len(self.clients)}-{self.crashes}", starts, lambda: self.now)
+        self.clients[client.address] = client
+
+    def client_dies(self) -> None:
+        """Its program is started again, and asks for the same sagas under the same ids (P10)."""
+        dead = self.chance.choice([client for client in self.clients.values() if client.starts])
+        self.seen["client killed"] += 1
+        self.note(f"{dead.address} dies")
+        self.crashes += 1
+        del self.clients[dead.address]
+        self.add_client(dead.starts.values())
+
+    # Time.
 
     def finish(self) -> None:
+        """Attempts do something."""
         for hand in list(self.workers.values()):
             for said in hand.finish():
-                self.say_to_engine(hand.address, said)
+                self.mail.post(hand.address, hand.where, said)
         self.bury()
 
     def passes(self, seconds: float) -> None:
         """Time passes, and each says again what it is not sure was heard."""
         self.now += seconds
-        self.turn(self.engine.tick)
-        roster = Roster(tuple(Joined(h.worker, h.address) for h in self.workers.values()), Neighbours("root", "status"))
-        self.say_to_engine("root", roster)
-        self.say_to_engine("client", Serve("serve", tuple(Source(plan.saga, "shop") for plan in self.classes)))
-        for saga_id, start in self.starts.items():
-            if self.journal.find(saga_id) is None and not (self.chance.random() < 0.7 and not self.world.calm):
-                self.say_to_engine("client", start)
-        for request, message in self.requests.items():
-            if request not in self.answers:
-                self.say_to_engine("operator", message)
+        self.note("")
+        self.turn(self.boss, [])
+        self.goes_on_beside()
+        if self.now - self._pinged_at >= PING:
+            self._pinged_at = self.now
+            workers = tuple(Joined(hand.worker, hand.address) for hand in self.workers.values())
+            self.mail.post(ROOT, self.boss.address, Roster(workers, Neighbours("root", "status")))
         for hand in self.workers.values():
-            self.say_to_engine(hand.address, hand.say(tuple(hand.reports.values())))
+            for said in hand.repeats(self.now):
+                self.mail.post(hand.address, hand.where, said)
+        for client in self.clients.values():
+            self._finds_its_supervisor(client)
+            for said in client.goes_out():
+                self.mail.post(client.address, client.where, said)
+
+    def _finds_its_supervisor(self, client: Client) -> None:
+        """One that is dead is found out at once, one that only sleeps after a while."""
+        if client.where == self.boss.address:
+            return
+        is_there = self.sleeper is not None and client.where == self.sleeper.address
+        if not is_there or self.chance.random() < 0.3:
+            client.turns_to(self.boss.address)
 
     # Operators.
 
-    def ask(self, message: Any, *, directly: bool = False) -> None:
-        self.requests[message.correlation_id] = message
-        if directly:
-            self.deliver("operator", "engine", message)
-        self.say_to_engine("operator", message)
-
-    def is_answered(self, message: Any) -> None:
-        """P9: what was said to be done is done, whoever asks again."""
-        request = message.correlation_id
-        done = isinstance(self.answers.get(request), OperationDone)
-        self.seen["operator: asked twice, done once"] += done and isinstance(message, OperationDone)
-        if not done:  # a refusal of an earlier copy may come after it
-            self.answers[request] = message
-
     def operate(self, saga_id: str, *, directly: bool = False) -> None:
-        """An operator looks at a saga, and does one of the things that its status allows."""
-        inquiry = Inquiry(self.journal)
-        answer: Any = inquiry.answer(GetStatus("g", saga_id), ())
-        if isinstance(answer, Refused):
+        """An operator comes for a saga; `directly`, what its status allows must be done."""
+        message = self.desk.decides(saga_id)
+        if message is None:
             return
-        status, request = answer.status, f"q{len(self.requests)}"
-        names: dict[str, Any] = {"correlation_id": request, "saga_id": saga_id, **ANN}
-        if status.state in (RUNNING, COMPENSATING, COMPLETED):
-            self.ask(CancelSaga(**names))
-            return
-        actions = list(status.allowed_actions)
-        if Action.RESOLVE in actions and len(actions) > 1 and self.chance.random() < 0.8:
-            actions.remove(Action.RESOLVE)
-        if not actions or (saga_id in LEFT_FATAL and status.state is FATAL):
-            return
-        action = self.chance.choice(actions)
-        message = self._operation(action, names, status)
-        self.ask(message, directly=directly)
+        self.witness.suspect = saga_id
+        self.desk.ask(message)
         if directly:
-            answers = [m for _, to, m in self.pool if to == "operator" and m.correlation_id == request]
-            assert answers, f"{action} was not answered"
+            self.turn(self.boss, [Letter(self.desk.address, self.boss.address, message)])
+            answers = [m for m in self.mail.to(self.desk.address) if not isinstance(m, Bundle)]
+            answers = [m for m in answers if m.correlation_id == message.correlation_id]
+            assert answers, f"{message} was not answered"
             too_late = isinstance(message, SettleStep) and message.happened  # what is before it may be undone by now
             refused = any(isinstance(answer, Refused) for answer in answers)
-            assert too_late or not refused, f"{action} was allowed, and refused: {answers}"
-
-    def _operation(self, action: Action, names: dict[str, Any], status: Any) -> Any:
-        if action is Action.RETRY:
-            return RetrySaga(**names)
-        if action is Action.SKIP:
-            return SkipUndo(step=status.current_step or status.left[0], **names)
-        if action is Action.CANCEL:
-            return CancelSaga(**names)
-        if action is Action.RESOLVE:
-            return ResolveSaga(state=self.chance.choice([COMPLETED, COMPENSATED, FATAL]), **names)
-        assert action is Action.SETTLE
-        step = self.chance.choice(status.in_doubt)
-        happened = self.ledger.happened(status.saga_id, step)
-        context = b'{"settled":"%s"}' % step.encode() if happened and self.chance.random() < 0.5 else None
-        return SettleStep(step=step, happened=happened, context=context, **names)
+            assert too_late or not refused, f"{message} was allowed, and refused: {answers}"
 
     # The weather.
 
     def step(self) -> None:
         """One thing happens."""
         drawn = self.chance.random()
-        if drawn < 0.7 and self.pool:
-            self.deliver_one()
-        elif drawn < 0.8:
+        if drawn < 0.62 and self.mail:
+            self.deliver_some(self.chance.choice([1, 1, 1, 2, 3]))
+        elif drawn < 0.74:
             self.passes(self.chance.choice([0.01, 0.6, 1.1]))
-        elif drawn < 0.93:
+        elif drawn < 0.90:
             self.finish()
-        elif drawn < 0.95:
-            waiting = [saga_id for saga_id in self.states if self.waits_for_operator(saga_id)]
-            self.operate(self.chance.choice(waiting or sorted(self.states)))
-        elif drawn < 0.96:
-            self.seen["supervisor killed between turns"] += 1
-            self.new_supervisor()
-        elif drawn < 0.975:
-            self.journal.fate = self.chance.choice(["before", "after", "disk full"])
-        elif self.workers:
-            self.workers[self.chance.choice(sorted(self.workers))].dies = True
-            self.bury()
+        elif drawn < 0.925:
+            waiting = [saga_id for saga_id in self.starts if self.desk.waits_for_operator(saga_id)]
+            self.operate(self.chance.choice(waiting or [*self.starts]))
+        elif drawn < 0.945:
+            self.befalls(self.chance.choice(ACCIDENTS))
+        elif drawn < 0.97:
+            self.journal.fate = self.chance.choice(FATES)
+        else:
+            self.wakes()
+
+    def befalls(self, what: str) -> None:
+        """A process or the clock has had an accident."""
+        if what == "worker":
+            self.worker_dies()
+        elif what == "client":
+            self.client_dies()
+        elif what == "cut":
+            self.cut = True
+        elif what == "clock":
+            self.seen["clock jumped"] += 1
+            self.passes(self.chance.choice([12.0, 100.0, 4_000.0, -3.0, -20.0]))
+        else:
+            self.seen["killed between turns"] += what == "killed"
+            self.new_supervisor(stopped=what == "stopped")
+
+    def deliver_some(self, count: int) -> None:
+        drawn = [self.mail.draw() for _ in range(count) if self.mail]
+        self.take([letter for letter in drawn if letter is not None])
+
+    def clears_up(self) -> None:
+        """The storm is over: nothing more befalls anybody, but letters get lost for a while."""
+        self.events_until_calm = self.happened
+        self.journal.fate, self.cut = "", False
+        self.world.calm, self.world.haste = True, max(self.world.haste, 0.15)
+        self.wakes()
 
     def comes_to_rest(self) -> bool:
-        """Whether all that is under way arrives, and every saga ends or is held, in bounded time (P12)."""
+        """Whether all that is under way arrives, every saga ends or is held, and is told of, in bounded time (P12)."""
         for round_ in range(400):
-            if round_ in (0, 2) and self.chance.random() < 0.3:
-                self.new_supervisor()
-            self.reliable = round_ > 5
-            while self.pool:
-                self.deliver_one()
+            self.mail.reliable = round_ > 2
+            for _ in range(400):
+                if not self.mail:
+                    break
+                self.deliver_some(20)
             if self.at_rest:
                 return True
             self.finish()
-            self.passes(0.6)
+            self.finish()
+            self.passes(1.1)
         return False
 
     @property
     def at_rest(self) -> bool:
-        rows = [self.journal.find(saga_id) for saga_id in self.states]
-        if not all(row is not None and not row.state.unfinished for row in rows):
+        rows = [self.journal.find(saga_id) for saga_id in self.starts]
+        if not all(row is not None and not row.state.unfinished for row in rows) or self.sleeper is not None:
             return False
-        return self.requests.keys() <= self.answers.keys()
-
-    def waits_for_operator(self, saga_id: str) -> bool:
-        state = self.states[saga_id][-1][1] if self.states[saga_id] else RUNNING
-        if state is HELD:
-            return True
-        resolved = any(m.saga_id == saga_id for m in self.requests.values() if isinstance(m, ResolveSaga))
-        return state is FATAL and saga_id not in LEFT_FATAL and not resolved
+        return all(client.satisfied for client in self.clients.values())

@@ -9,15 +9,18 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import attrs
 from engine_ledger import COMPENSATE, EXECUTE, Call, Ledger
 from engine_rig import Worker
 
+from saga_actors.actors.outbox import RESEND
 from saga_actors.actors.protocol import FromWorker, Order, Posted
 from saga_actors.events import Ending, Fault
 from saga_actors.inputs import Failed, Quieted, Report, Succeeded
+from saga_actors.journal.codec import apply_result, decode_context
 from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
 from saga_actors.retry import Backoff
 
@@ -30,18 +33,23 @@ MOODS = {
     "murderous": ("die",) * 30 + ("success",),
 }
 FORWARD_MOODS = ("kind", "kind", "doubtful", "failing", "slow", "slow", "deadly")
-BACK_MOODS = ("kind", "kind", "failing", "failing", "failing", "slow", "deadly", "murderous")
+BACK_MOODS = ("kind", "kind", "failing", "failing", "failing", "slow", "deadly") * 3 + ("murderous",)
 LATE = ("success", "success", "silent", "die")
 
 
-def any_plan(chance: random.Random, saga: str) -> SagaPlan:
-    """A class of sagas, of three or four steps that are declared in any way."""
+CLASSES = 1_000
+
+
+@lru_cache(CLASSES)
+def any_plan(number: int) -> SagaPlan:
+    """A class of sagas, of three to five steps that are declared in any way; the same for all schedules."""
+    chance = random.Random(number)
     steps = []
-    for number in range(chance.choice([3, 3, 4])):
+    for place in range(chance.choice([3, 3, 4, 5])):
         retries = [Backoff(chance.choice([0, 0, 1, 2]), chance.choice([0.0, 0.5, 3.0]), jitter=0.5) for _ in range(2)]
         steps.append(
             StepPlan(
-                f"step{number}",
+                f"step{place}",
                 compensable=chance.random() < 0.8,
                 retries=retries[0],
                 reruns=chance.choice([0, 3, 3]),
@@ -52,16 +60,39 @@ def any_plan(chance: random.Random, saga: str) -> SagaPlan:
                 compensate_is_async=chance.random() < 0.3,
             )
         )
-    return SagaPlan(saga, tuple(steps))
+    return SagaPlan(f"shop:Class{number}", tuple(steps))
 
 
 @attrs.define
 class Hand(Worker):
-    """A worker whose attempts do what their world draws for them. `told` are all its reports, also those stored."""
+    """A worker whose attempts do what their world draws for them. `told` are all its reports, also those stored.
+
+    `where` is the supervisor that it obeys.
+    """
 
     world: Any = None
     dies: bool = False
     told: dict[int, Posted] = attrs.Factory(dict)
+    where: str = ""
+    said: tuple[int, int, bool] = (0, 0, False)
+    said_at: float = 0.0
+
+    def hears(self, message: Any, sender: str) -> list[Any]:
+        """What it says to a message; one of an epoch that is over it does not heed (P8)."""
+        if message.epoch < self.epoch:
+            self.world.seen["epoch refused by a worker"] += 1
+        said = self.take(message)
+        if message.epoch == self.epoch:
+            self.where = sender
+        return said
+
+    def repeats(self, now: float) -> list[Any]:
+        """What is not stored is said again after a second, and what has come is confirmed."""
+        stands = (self.epoch, self.received, self.retiring)
+        if (not self.reports or now - self.said_at < RESEND) and self.said == stands:
+            return []
+        self.said_at = now
+        return [self.say(tuple(self.reports.values()))]
 
     def finish(self) -> list[Any]:
         """Let each attempt do something; a death takes what was not said yet with it."""
@@ -79,10 +110,15 @@ class Hand(Worker):
         self.told |= {posted.serial: posted for posted in new}
         return [self.say(tuple(new))] if new else []
 
+    @property
+    def retiring(self) -> bool:
+        """Whether an attempt that timed out is not quiet."""
+        calls = (self.world.ledger.calls.get(order.key[:4]) for order in self.running)
+        return any(call is not None and call.timed_out is not None for call in calls)
+
     def say(self, reports: tuple[Posted, ...]) -> FromWorker:
-        calls = [self.world.ledger.calls.get(order.key[:4]) for order in self.running]
-        retiring = any(call is not None and call.timed_out is not None for call in calls)
-        return FromWorker(self.worker, self.epoch, self.received, reports, retiring)
+        self.said = epoch, received, retiring = (self.epoch, self.received, self.retiring)
+        return FromWorker(self.worker, epoch, received, reports, retiring)
 
 
 class World:
@@ -142,10 +178,9 @@ class World:
         if what == "success":
             call.has_effect(at)
             call.rests(at, "succeeded")
-            new = forward and self.chance.random() < 0.8
-            call.after = call.order.context[:-1] + b',"%s":%d}' % (key.step.encode(), key.attempt)
-            call.after = call.after if new else call.order.context
-            return Succeeded(*key[1:], call.after if new else None)
+            after = self._after(call.order)
+            call.after = after or call.order.context
+            return Succeeded(*key[1:], after)
         if what == "silent":
             self.seen["timed out, then silent"] += 1
             call.rests(at, "silent")
@@ -158,6 +193,13 @@ class World:
         if how == "unknown":
             self.seen["unknown with" + ("" if call.effect else "out") + " its effect"] += 1
         return self._failed(call.order, Ending(how), retryable)
+
+    def _after(self, order: Order) -> bytes | None:
+        """The context with what the step returned, by the product's own codec; None if it returned nothing."""
+        key, context = order.key, decode_context(order.context, dict)
+        if key.phase is COMPENSATE or self.chance.random() < 0.2:
+            return None
+        return apply_result(order.context, context, {key.step: key.attempt}, dict, step=key.step)
 
     def _failed(self, order: Order, ending: Ending, retryable: bool = True) -> Failed:
         self.seen[{Ending.TIMED_OUT: "timed out"}.get(ending, str(ending))] += 1
