@@ -29,8 +29,9 @@ LIMITS = Limits(threads=2)
 NEIGHBOURS = ("root", "status", "telemetry")
 """They are told things, and nothing comes of it here."""
 
-CRASHES = ("killed", "stopped", "worker")
-ACCIDENTS = (*CRASHES, "killed", "worker", "cut", "client", "clock")
+CRASHES = ("killed", "worker")
+ACCIDENTS = (*CRASHES, *CRASHES, "stopped", "cut", "client", "clock")
+"""What befalls a process, or the clock, apart from what becomes of commits."""
 
 PING = 1.0
 """Seconds between two times that the root says who is there."""
@@ -166,7 +167,7 @@ class Storm:
             self.sleeper, self.is_awake, self.unread = old, False, []
         else:
             self.mail.keep(lambda letter: letter.to != old.address and self._arrives(letter, old))
-        self.crashes += 1
+        self.crashes += not stopped
         self.boss = self._supervisor()
         self.note(f"{old.address} {'is stopped' if stopped else 'is dead'}, {self.boss.address} begins")
         self.sends(self.boss, self.boss.first)
@@ -347,11 +348,15 @@ class Storm:
             self.finish()
             self.finish()
             self.passes(1.1)
+        self.witness.suspect = next(filter(self._goes_on, self.starts), self.witness.suspect)
         return False
 
     @property
     def at_rest(self) -> bool:
-        rows = [self.journal.find(saga_id) for saga_id in self.starts]
-        if not all(row is not None and not row.state.unfinished for row in rows) or self.sleeper is not None:
+        if self.sleeper is not None or any(self._goes_on(saga_id) for saga_id in self.starts):
             return False
         return all(client.satisfied for client in self.clients.values())
+
+    def _goes_on(self, saga_id: str) -> bool:
+        row = self.journal.find(saga_id)
+        return row is None or row.state.unfinished

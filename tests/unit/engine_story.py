@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from engine_storm import Storm
 
+ACCIDENTS = (" dies", " is dead", " is stopped", " wakes", " beside its successor")
+
 
 def story(seed: int, broken: Exception, play: Callable[[Storm], None]) -> str:
     """What was broken, where, what happened to the saga until then, and what the journal says of it."""
@@ -34,4 +36,4 @@ def _journal(storm: Storm, saga_id: str) -> list[str]:
 
 
 def _concerns(line: str, saga_id: str) -> bool:
-    return f"'{saga_id}'" in line or f" {saga_id} " in line or any(word in line for word in ("dies", "dead", "beside"))
+    return f"'{saga_id}'" in line or f" {saga_id} " in line or any(word in line for word in ACCIDENTS)
