@@ -332,7 +332,7 @@ class Storm:
         """The storm is over: nothing more befalls anybody, but letters get lost for a while."""
         self.events_until_calm = self.happened
         self.journal.fate, self.cut = "", False
-        self.world.calm, self.world.haste = True, max(self.world.haste, 0.15)
+        self.world.calm, self.world.haste = True, max(self.world.haste, 0.5)
         self.wakes()
 
     def comes_to_rest(self) -> bool:

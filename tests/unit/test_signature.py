@@ -122,7 +122,6 @@ def injected(*arguments: Any) -> Any:
         (mock.Mock(), False),
         (mock.AsyncMock(), True),
     ],
-    ids=repr,
 )
 def test_any_callable_of_one_argument_is_a_step(code: Any, is_async: bool) -> None:
     """Functions, lambdas, partials, methods, objects and their async forms work, and it is seen which are async."""
