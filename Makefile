@@ -21,8 +21,8 @@ demo: $(READY) ## run sagas on a real node, kill processes under them, and show 
 bench: $(READY) ## measure a node on this machine, beside a program that does without one; takes two minutes
 	@$(BIN)/python -m saga_actors bench
 
-test: check ## check, and run all tests
-	$(BIN)/python -m pytest
+test: check ## check, and run all tests, two at a time; ten minutes
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## run the tests that need no processes and little time
 	$(BIN)/python -m pytest -q tests/unit -m "not node and not slow"

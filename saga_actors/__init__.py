@@ -47,6 +47,7 @@ from saga_actors.outcomes import (
 )
 from saga_actors.retry import Retry
 from saga_actors.step_context import StepContext, current_step
+from saga_actors.subscription import Events
 from saga_actors.telemetry import EventName, TelemetryEvent
 from saga_actors.verbs import AcceptReport
 
@@ -66,6 +67,7 @@ __all__ = [
     "DefinitionMismatchError",
     "EventLoopError",
     "EventName",
+    "Events",
     "Failure",
     "FailureKind",
     "JournalError",

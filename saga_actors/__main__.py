@@ -1,19 +1,10 @@
-"""`python -m saga_actors bench`: measure a node on this machine."""
+"""`python -m saga_actors` is `saga-actors`."""
 
 from __future__ import annotations
 
 import sys
 
-
-def main() -> int:
-    """Run the command that the arguments name; the exit code."""
-    if sys.argv[1:2] != ["bench"]:
-        print("usage: python -m saga_actors bench [--help]", file=sys.stderr)
-        return 2
-    from saga_actors.bench.command import main as bench
-
-    return bench(sys.argv[2:])
-
+from saga_actors.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import attrs
 
 from saga_actors import arguments
+from saga_actors.blocking import refuse_on_event_loop
 from saga_actors.definition import Saga, is_loading_for_node, saga_named
 from saga_actors.errors import (
     ContextError,
     CorruptionError,
-    EventLoopError,
     NestedCoordinatorError,
     NodeError,
     SagaActorsError,
@@ -58,6 +57,7 @@ from saga_actors.messages import (
 from saga_actors.node_spec import NodeSpec
 from saga_actors.outcomes import C, Outcome, SagaState, SagaStatus
 from saga_actors.retry import seconds
+from saga_actors.subscription import Events
 from saga_actors.verbs import OperatorVerbs, error_of_refusal, unexpected
 
 if TYPE_CHECKING:
@@ -285,6 +285,16 @@ class Coordinator(OperatorVerbs):
             raise unexpected(reply)
         return reply.events
 
+    def events(self, saga_id: str | None = None) -> Events:
+        """What happens from now on, as it is journalled: an iterator of `TelemetryEvent`, which waits for the next.
+
+        With a `saga_id`, what has happened to that saga from its first event on, until it has ended; it need not be
+        there yet. Read from the journal itself, so that it needs no node and starts none. It holds a few hundred
+        events at most; whoever is slow loses none of them, for the others wait in the journal.
+        """
+        self._refuse_event_loop()
+        return Events(self._url, None if saga_id is None else checked_id(saga_id))
+
     # Its own life.
 
     def locate(self) -> tuple[Life, Located]:
@@ -352,14 +362,7 @@ class Coordinator(OperatorVerbs):
     def _refuse_event_loop(self) -> None:
         """Also refuse whatever is asked after `close`."""
         self._attachment.refuse_closed()
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        raise EventLoopError(
-            "a blocking call was made on a thread that runs an event loop, which would stand still; use another "
-            "thread for it: await asyncio.to_thread(sagas.run, ...)"
-        )
+        refuse_on_event_loop()
 
     def _outcome(self, reply: Any, saga_id: str, saga: type[Saga[Any]] | None) -> Outcome[Any]:
         if isinstance(reply, SagaIsHeld):

@@ -25,7 +25,7 @@ from typing import Any
 
 import attrs
 
-from saga_actors.actors.process import FOLDER_VARIABLE, WATCHDOG_VARIABLE, adopt_orphans
+from saga_actors.actors.process import FOLDER_VARIABLE, WATCHDOG_VARIABLE, adopt_orphans, end_with
 from saga_actors.errors import SagaActorsError
 from saga_actors.node_folder import (
     LockTakenError,
@@ -122,6 +122,8 @@ class Watchdog:
         """Serve until the end; the answer is the exit code."""
         begun: deque[float] = deque(maxlen=LIVES)
         with self._signals_as_events():
+            if self.spec.parent is not None:
+                end_with(self.spec.parent)
             while not self.told_to_end:
                 begun.append(time.monotonic())
                 over = self._live_once()
@@ -247,7 +249,8 @@ class Watchdog:
         me = ProcessId.of(os.getpid())
         assert me is not None
         at = datetime.now(UTC).isoformat()
-        self.folder.publish(Life(life.name, life.number, me.pid, me.started, started_at=at, **life.whereabouts))
+        where, modules = life.whereabouts, self.spec.modules
+        self.folder.publish(Life(life.name, life.number, me.pid, me.started, started_at=at, modules=modules, **where))
         log.info("life %d serves on port %d", life.number, life.whereabouts["admin_port"])
 
     # a life is over

@@ -16,6 +16,10 @@ def _strings(values: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 
+def _tuples(values: Any) -> tuple[tuple[str, str, str | None], ...]:
+    return tuple((saga, module, path) for saga, module, path in values)
+
+
 @attrs.frozen
 class NodeSpec:
     """Everything a node needs to know to serve one journal. Durations are seconds.
@@ -23,7 +27,9 @@ class NodeSpec:
     `sys_path` and `cwd` are absolute. `linger` is how long it stays without clients; None: until told to end.
     `root` is the dotted name of the actor that a life creates and asks to `Begin`. A life whose root has not answered
     for `silence` is replaced, and so is one that is not ready after `start_limit`. A worker
-    whose step timed out and still runs is killed after `grace`. `clock` is for tests: a file by which they turn the
+    whose step timed out and still runs is killed after `grace`. Told to end, it lets attempts in flight finish for
+    `drain`. `sources` are the sagas that it serves whoever its clients are: each with its module, and the folder of a
+    script. It ends with the process `parent`, if that is set. `clock` is for tests: a file by which they turn the
     node's clocks.
     """
 
@@ -41,7 +47,15 @@ class NodeSpec:
     silence: float = 10.0
     start_limit: float = 60.0
     grace: float = 5.0
+    drain: float = 5.0
+    sources: tuple[tuple[str, str, str | None], ...] = attrs.field(default=(), converter=_tuples)
+    parent: int | None = None
     clock: str | None = None
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that it imports by itself."""
+        return tuple(dict.fromkeys(module for _, module, _ in self.sources))
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))
@@ -75,7 +89,10 @@ class LifeOrder:
 
 @attrs.frozen
 class Life:
-    """One life of a node, ready to be attached to. A start time is in clock ticks since boot; `started_at` is UTC."""
+    """One life of a node, ready to be attached to. A start time is in clock ticks since boot; `started_at` is UTC.
+
+    `modules` are those that the node was started with.
+    """
 
     life: str
     number: int
@@ -86,6 +103,7 @@ class Life:
     root_port: int
     root_pid: int
     started_at: str
+    modules: tuple[str, ...] = attrs.field(default=(), converter=_strings)
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))

@@ -109,6 +109,6 @@ def log_here() -> None:
 
 
 def settle_in(spec: NodeSpec) -> None:
-    """Be where the user's code expects to be: on its path, in its working directory."""
-    sys.path += [entry for entry in dict.fromkeys(spec.sys_path) if entry and entry not in sys.path]
+    """Be where the user's code expects to be: on its path, in the order that this has there, and in its directory."""
+    sys.path[:] = [entry for entry in dict.fromkeys((*spec.sys_path, *sys.path)) if entry]
     os.chdir(spec.cwd)

@@ -109,6 +109,13 @@ def die_with(parent: int) -> None:
         _exit_orphaned()
 
 
+def end_with(parent: int) -> None:
+    """Be told to end (SIGTERM) by the kernel when this parent ends; now, if it has already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _creator() -> int:
     made_by = multiprocessing.parent_process()
     return made_by.pid if made_by and made_by.pid else os.getppid()

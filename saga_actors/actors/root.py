@@ -71,9 +71,6 @@ VIGIL, VIGIL_AFTER = "vigil", timedelta(seconds=0.1)
 DEATH_LIMIT = 5.0
 """Seconds for which the death of a child is waited for that was killed because it should have been dead."""
 
-DRAIN = 5.0
-"""Seconds for which attempts in flight may finish, when the node is told to end."""
-
 
 @attrs.define
 class ChildRecord:
@@ -150,8 +147,8 @@ class RootSupervisor(Actor):  # type: ignore[misc]
             case Locate():
                 self._asked.append((sender, message.correlation_id))
                 self._tell_where()
-            case DrainAndEnd():
-                self._tell_supervisor(Drain(DRAIN))
+            case DrainAndEnd() if self._begun is not None:
+                self._tell_supervisor(Drain(self._begun.spec.drain))
             case NodeDone():
                 if any(child.role == SUPERVISOR and child.address == sender for child in self._children):
                     self._end(LifeOver(message.reason, DRAINED))

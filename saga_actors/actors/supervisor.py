@@ -17,7 +17,7 @@ from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.kill_points import AFTER, BEFORE, passing
 from saga_actors.actors.limits import Limits
 from saga_actors.actors.marks import FileMarks, Marks, MemoryMarks
-from saga_actors.actors.protocol import Address, Birth, Bundle, CannotServe, Neighbours
+from saga_actors.actors.protocol import Address, Birth, Bundle, CannotServe, Neighbours, Source
 from saga_actors.actors.replies import Replies
 from saga_actors.actors.tenure import Tenure
 from saga_actors.errors import EpochError, JournalError
@@ -120,6 +120,7 @@ class SagaSupervisor(Child):
             marks=_marks(spec),
         )
         _rest_the_collector()
+        self._engine.team.serve([Source(*source) for source in spec.sources])
         self._engine.handle(birth.neighbours or Neighbours(root=root), root)
         for worker in birth.workers:
             self._carry(self._engine.handle(worker, root))

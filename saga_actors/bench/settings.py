@@ -48,7 +48,7 @@ def read(arguments: Sequence[str]) -> Settings:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m saga_actors bench",
+        prog="saga-actors bench",
         description="Measure a node on this machine, beside a program that does the same steps without one.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -1,0 +1,141 @@
+"""A node that runs as long as this process: starts it, tells what happens to it, and hands signals on."""
+
+from __future__ import annotations
+
+import re
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from saga_actors.cli.exits import ExitCode
+from saga_actors.cli.moments import lasting
+from saga_actors.cli.terminal import safe, say
+from saga_actors.errors import NodeError
+from saga_actors.journal import check_journal
+from saga_actors.node import ENDED, TAKEN
+from saga_actors.node_folder import NodeFolder, holder, pidfd
+from saga_actors.node_spec import Life, NodeSpec
+from saga_actors.node_start import StartedNode, start_node
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks into node.log, to which all processes of the node write."""
+
+_LINE = re.compile(r"\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d),\d+ \d+ (\w+) (saga_actors[\w.]*): (.*)")
+_QUIET = ("saga_actors.saga",)
+
+
+class Foreground:
+    """One node, from its start to its end."""
+
+    def __init__(self, spec: NodeSpec, *, verbose: bool = False) -> None:
+        self._spec = spec
+        self._folder = NodeFolder.of(spec.journal_url)
+        self._verbose = verbose
+        self._signals = 0
+        self._life: Life | None = None
+
+    def run(self) -> ExitCode:
+        """Serve until told to end, or until the node ends by itself; the exit code."""
+        self._refuse_another()
+        check_journal(self._spec.journal_url)
+        with self._signals_counted():
+            node = start_node(self._spec)
+            with _Log(self._folder, node.log_began, verbose=self._verbose) as log:
+                code = self._watch(node, log)
+        return self._ended(code)
+
+    def _refuse_another(self) -> None:
+        watchdog = holder(self._folder)
+        if watchdog is None:
+            return
+        life = self._folder.present_life()
+        modules = ", ".join(life.modules) if life is not None else ""
+        whose = f"of {modules}" if modules else "that a program started, and that ends with it,"
+        raise NodeError(
+            f"a node {whose} serves {self._spec.journal_url} already: pid {watchdog.pid}; end it with: saga-actors down"
+        )
+
+    def _watch(self, node: StartedNode, log: _Log) -> int:
+        told = 0
+        with pidfd(node.pid) as end:
+            while (code := node.poll()) is None:
+                log.tell()
+                self._tell_of_life()
+                if told < self._signals:
+                    told += 1
+                    self._hand_on(node, told)
+                select.select([end], [], [], LOOK_EVERY)
+        log.tell()
+        return code
+
+    def _tell_of_life(self) -> None:
+        life = self._folder.present_life()
+        if life is not None and life != self._life:
+            self._life = life
+            say(f"ready: node {life.watchdog_pid} serves {self._spec.journal_url}; its log is {self._folder.log}")
+
+    def _hand_on(self, node: StartedNode, count: int) -> None:
+        if count == 1:
+            say(f"draining, for {lasting(self._spec.drain)} at most; once more, and it stops at once")
+            node.send_signal(signal.SIGTERM)
+        else:
+            say("stopping")
+            node.send_signal(signal.SIGINT)  # another one than before, for two of a kind may come as one
+
+    def _ended(self, code: int) -> ExitCode:
+        if code == TAKEN:
+            self._refuse_another()
+        if self._signals > 1:
+            say("stopped; what was in flight is run again when a node is started")
+            return ExitCode.INTERRUPTED
+        if code != ENDED:
+            raise NodeError(f"the node ended with code {code}; {self._folder.log} says why")
+        say("drained; unfinished sagas stay in the journal, and go on when a node is started")
+        return ExitCode.OK
+
+    @contextmanager
+    def _signals_counted(self) -> Iterator[None]:
+        before = {each: signal.signal(each, self._count) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _count(self, *_: object) -> None:
+        self._signals += 1
+
+
+class _Log:
+    """What a node writes to its log from now on, and what of that matters to whoever runs it."""
+
+    def __init__(self, folder: NodeFolder, since: int, *, verbose: bool) -> None:
+        self._file = folder.log.open("rb")
+        self._file.seek(since)
+        self._verbose = verbose
+        self._rest = b""
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def tell(self) -> None:
+        """Print what is new."""
+        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        for line in lines:
+            if (told := self._told(line.decode(errors="replace"))) is not None:
+                click.echo(told, err=True)
+
+    def _told(self, line: str) -> str | None:
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return safe(line) if self._verbose else None
+        at, level, logger, text = found.groups()
+        if level == "INFO" and logger in _QUIET and not self._verbose:
+            return None
+        return f"{at} {'' if level == 'INFO' else level + ' '}{safe(text)}"
