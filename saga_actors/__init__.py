@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saga_actors.async_coordinator import AsyncCoordinator, AsyncEvents
 from saga_actors.coordinator import Coordinator
 from saga_actors.definition import Saga, Step, step
 from saga_actors.errors import (
@@ -55,6 +56,8 @@ __all__ = [
     "Abort",
     "AcceptReport",
     "Action",
+    "AsyncCoordinator",
+    "AsyncEvents",
     "Cancellation",
     "Compensated",
     "CompensationFailed",

@@ -11,8 +11,8 @@ def refuse_on_event_loop() -> None:
     """Raise EventLoopError on a thread that runs an event loop."""
     if _is_on_event_loop():
         raise EventLoopError(
-            "a blocking call was made on a thread that runs an event loop, which would stand still; use another "
-            "thread for it: await asyncio.to_thread(sagas.run, ...)"
+            "a blocking call was made on a thread that runs an event loop, which would stand still; use an "
+            "AsyncCoordinator (await sagas.run(...)), or another thread: asyncio.to_thread(sagas.run, ...)"
         )
 
 

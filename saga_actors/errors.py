@@ -105,7 +105,7 @@ class NestedCoordinatorError(SagaActorsError):
 
 
 class EventLoopError(SagaActorsError):
-    """A blocking call was made on a thread that runs an event loop; use `asyncio.to_thread` for it."""
+    """A blocking call was made on a thread that runs an event loop; use an `AsyncCoordinator`."""
 
 
 class JournalError(SagaActorsError):

@@ -7,8 +7,7 @@ nothing; `status(saga_id).allowed_actions` lists what does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from saga_actors.actors.attachment import Attachment
     from saga_actors.actors.offer import Offer
     from saga_actors.node_spec import NodeSpec
+    from saga_actors.waiting import Waiting
 
 PAGE = 200
 """Sagas whose new definition is accepted in one bundle."""
@@ -58,35 +58,33 @@ class AcceptReport:
 
 
 class OperatorVerbs:
-    """The part of a coordinator that is for operators."""
+    """The part of what coordinators do that is for operators, as coroutines."""
 
     _archive: Archive
     _attachment: Attachment
     _offer: Offer
     _spec: NodeSpec
+    _waiting: Waiting
 
-    def _refuse_event_loop(self) -> None:
-        raise NotImplementedError
-
-    def cancel(self, saga_id: str, reason: str, *, by: str | None = None) -> Cancellation:
+    async def cancel(self, saga_id: str, reason: str, *, by: str | None = None) -> Cancellation:
         """Turn a saga back: from here no attempt starts forward, and one in flight is awaited.
 
         Durable when it returns `accepted`; else it says why that came too late: `already_going_back`, or how the saga
         has ended. A held saga that has not turned back yet does so now. The outcome's failure has the kind
         `cancelled` and this reason, and the step's own failure, if there is one, as its `cause`.
         """
-        cancelled = self._operate(
+        cancelled = await self._operate(
             CancelSaga(correlation_id=new_id(), saga_id=checked_id(saga_id), reason=reason, by=by)
         )
         if not isinstance(cancelled, SagaCancelled):
             raise unexpected(cancelled)
         return cancelled.answer
 
-    def retry(self, saga_id: str, *, by: str, reason: str) -> SagaState:
+    async def retry(self, saga_id: str, *, by: str, reason: str) -> SagaState:
         """Try the failed undo, or the held step, again, with fresh retries; the answer is how the saga stands now."""
-        return self._done(RetrySaga(correlation_id=new_id(), saga_id=checked_id(saga_id), by=by, reason=reason))
+        return await self._done(RetrySaga(correlation_id=new_id(), saga_id=checked_id(saga_id), by=by, reason=reason))
 
-    def settle(
+    async def settle(
         self,
         saga_id: str,
         step: str,
@@ -104,11 +102,10 @@ class OperatorVerbs:
         dict needs the class of the saga in this process (`saga`). Raises ContextError if `result` is none that the step
         could have returned.
         """
-        self._refuse_event_loop()
         if result is not None and not happened:
             raise SagaActorsError(f"settle was given a result of step {step!r}, which did not happen; leave it out")
-        context = None if result is None else self._context_after(checked_id(saga_id), step, result, saga)
-        return self._done(
+        context = None if result is None else await self._context_after(checked_id(saga_id), step, result, saga)
+        return await self._done(
             SettleStep(
                 correlation_id=new_id(),
                 saga_id=checked_id(saga_id),
@@ -120,12 +117,12 @@ class OperatorVerbs:
             )
         )
 
-    def skip(self, saga_id: str, step: str, *, by: str, reason: str) -> SagaState:
+    async def skip(self, saga_id: str, step: str, *, by: str, reason: str) -> SagaState:
         """The undo of `step`, which failed, was done by hand: the rollback goes on with what is left."""
         skip = SkipUndo(correlation_id=new_id(), saga_id=checked_id(saga_id), by=by, reason=reason, step=step)
-        return self._done(skip)
+        return await self._done(skip)
 
-    def resolve(self, saga_id: str, state: SagaState | str, *, by: str, reason: str) -> SagaState:
+    async def resolve(self, saga_id: str, state: SagaState | str, *, by: str, reason: str) -> SagaState:
         """End a fatal or held saga by hand, as completed, compensated or fatal. This is final.
 
         Its outcome has `resolved_by`, and `left` to undo. Also for a saga whose records cannot be read.
@@ -134,9 +131,9 @@ class OperatorVerbs:
         if chosen is None:
             raise SagaActorsError("state is None; expected completed, compensated or fatal")
         resolve = ResolveSaga(correlation_id=new_id(), saga_id=checked_id(saga_id), by=by, reason=reason, state=chosen)
-        return self._done(resolve)
+        return await self._done(resolve)
 
-    def accept(
+    async def accept(
         self,
         saga: type[Saga[Any]] | str,
         fingerprint: str | None = None,
@@ -150,11 +147,10 @@ class OperatorVerbs:
         `fingerprint` is that of the new definition; for a class it is its own unless given. With `dry_run` nothing is
         changed, and the report says what would be. Each saga goes on, or stays held, for itself.
         """
-        self._refuse_event_loop()
-        name, wanted = self._definition(saga, fingerprint)
+        name, wanted = await self._definition(saga, fingerprint)
         accepted: list[str] = []
         refused: dict[str, str] = {}
-        for ids in self._held_for_definition(name):
+        async for ids in self._held_for_definition(name):
             messages = [
                 AcceptPlan(
                     correlation_id=new_id(),
@@ -166,11 +162,11 @@ class OperatorVerbs:
                 )
                 for saga_id in ids
             ]
-            for saga_id, answer in zip(ids, self._attachment.ask_many(messages), strict=True):
+            for saga_id, answer in zip(ids, await self._attachment.ask_many(messages), strict=True):
                 _note(saga_id, answer, accepted, refused)
         return AcceptReport(tuple(accepted), refused)
 
-    def prune(
+    async def prune(
         self,
         older_than: timedelta | datetime | None = None,
         states: Iterable[SagaState | str] = (SagaState.COMPLETED, SagaState.COMPENSATED),
@@ -183,50 +179,48 @@ class OperatorVerbs:
         sagas pruned so long ago, and frees the ids. It is done in small commits beside the sagas that run; durable
         when it returns, and in part if it raises. Unfinished and held sagas are never removed, fatal ones if named.
         """
-        self._refuse_event_loop()
         if older_than is None and tombstones_older_than is None:
             raise SagaActorsError("prune was given neither older_than nor tombstones_older_than; say how old")
         count = 0
         if older_than is not None:
             before, chosen = arguments.past(older_than, "older_than"), _chosen(states)
-            count += self._swept(
+            count += await self._swept(
                 lambda after: PruneSagas(correlation_id=new_id(), before=before, states=chosen, after=after)
             )
         if tombstones_older_than is not None:
             until = arguments.past(tombstones_older_than, "tombstones_older_than")
-            count += self._swept(lambda after: DropTombstones(correlation_id=new_id(), before=until, after=after))
+            count += await self._swept(lambda after: DropTombstones(correlation_id=new_id(), before=until, after=after))
         return count
 
     # How.
 
-    def _operate(self, message: Any) -> Any:
+    async def _operate(self, message: Any) -> Any:
         from saga_actors.actors.attachment import Wait
 
-        self._refuse_event_loop()
-        reply = self._attachment.ask(message, Wait(None))
+        reply = await self._attachment.ask(message, Wait(None))
         if isinstance(reply, Refused):
             raise error_of_refusal(reply)
         return reply
 
-    def _done(self, message: Any) -> SagaState:
-        done = self._operate(message)
+    async def _done(self, message: Any) -> SagaState:
+        done = await self._operate(message)
         if not isinstance(done, OperationDone):
             raise unexpected(done)
         return done.state
 
-    def _swept(self, message: Any) -> int:
+    async def _swept(self, message: Any) -> int:
         count, after = 0, None
         while True:
-            pruned = self._operate(message(after))
+            pruned = await self._operate(message(after))
             if not isinstance(pruned, SagasPruned):
                 raise unexpected(pruned)
             count, after = count + pruned.count, pruned.next_page
             if after is None:
                 return count
 
-    def _context_after(self, saga_id: str, step: str, result: Any, saga: type[Saga[Any]] | None) -> bytes:
+    async def _context_after(self, saga_id: str, step: str, result: Any, saga: type[Saga[Any]] | None) -> bytes:
         """The saga's context, encoded, had `step` returned `result`."""
-        execution = self._archive.execution(saga_id)
+        execution = await self._waiting.call(self._archive.execution, saga_id)
         if step not in execution.plan.places:
             steps = ", ".join(execution.plan.places)
             raise SagaActorsError(f"saga {saga_id!r} has no step {step!r}; its steps are {steps}")
@@ -235,7 +229,7 @@ class OperatorVerbs:
         after = apply_result(before, decoded, result, context_type, step=step, limit=limit)
         return before if after is None else after
 
-    def _definition(self, saga: type[Saga[Any]] | str, fingerprint: str | None) -> tuple[str, str]:
+    async def _definition(self, saga: type[Saga[Any]] | str, fingerprint: str | None) -> tuple[str, str]:
         """Name and fingerprint of what is to be accepted; a class is served first."""
         name = arguments.saga_name(saga)
         if name is None or (isinstance(saga, str) and fingerprint is None):
@@ -248,13 +242,13 @@ class OperatorVerbs:
             return name, fingerprint
         from saga_actors.actors.attachment import Wait
 
-        self._attachment.have_served(self._offer.use(saga), saga.definition.plan, Wait(None))
+        await self._attachment.have_served(self._offer.use(saga), saga.definition.plan, Wait(None))
         return name, saga.definition.plan.fingerprint
 
-    def _held_for_definition(self, name: str) -> Iterator[list[str]]:
+    async def _held_for_definition(self, name: str) -> AsyncIterator[list[str]]:
         page: int | None = None
         while True:
-            reply = self._operate(ListSagas(new_id(), SagaState.HELD, name, PAGE, page))
+            reply = await self._operate(ListSagas(new_id(), SagaState.HELD, name, PAGE, page))
             ids = [each.saga_id for each in reply.sagas if (each.held_reason or "").startswith(_CHANGED)]
             if ids:
                 yield ids
@@ -266,8 +260,7 @@ class OperatorVerbs:
 _CHANGED = f"{HoldReason.DEFINITION_CHANGED}:"
 
 
-def _note(saga_id: str, answer: Future[Any], accepted: list[str], refused: dict[str, str]) -> None:
-    done = answer.result()
+def _note(saga_id: str, done: Any, accepted: list[str], refused: dict[str, str]) -> None:
     if isinstance(done, Refused):
         refused[saga_id] = done.message
     else:

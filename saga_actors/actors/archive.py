@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ class Archive:
     """The journal of this place."""
 
     url: JournalUrl
+    opened: Callable[[JournalUrl], JournalReader] = open_reader
 
     def answer(self, question: Question) -> Any:
         """The answer that a status actor would give, with no saga served; JournalError if there is no journal."""
@@ -41,7 +42,7 @@ class Archive:
 
     @contextmanager
     def _reader(self) -> Iterator[JournalReader]:
-        reader = open_reader(self.url)
+        reader = self.opened(self.url)
         try:
             yield reader
         finally:

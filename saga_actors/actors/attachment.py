@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from saga_actors.node_folder import NodeFolder
 from saga_actors.node_spec import Life, NodeSpec
 from saga_actors.plan import SagaPlan
 from saga_actors.retry import seconds
+from saga_actors.waiting import Waiting
 
 if TYPE_CHECKING:
     from saga_actors.actors.client import Client
@@ -60,12 +60,21 @@ class Wait:
 class Attachment:
     """The client of this process, as long as the coordinator is not closed."""
 
-    def __init__(self, spec: Callable[[], NodeSpec], offer: Offer, *, starts: bool) -> None:
+    def __init__(
+        self,
+        spec: Callable[[], NodeSpec],
+        offer: Offer,
+        waiting: Waiting,
+        *,
+        starts: bool,
+        client: Client | None = None,
+    ) -> None:
         self._spec = spec
         self._offer = offer
+        self._waiting = waiting
         self._starts = starts
         self._lock = threading.Lock()
-        self._client: Client | None = None
+        self._client = client
         self._closed = False
         process.abandon_after_fork(self)
 
@@ -88,37 +97,42 @@ class Attachment:
             return True
         return NodeFolder.of(self._spec().journal_url).present_life() is not None
 
-    def ask(self, message: Any, wait: Wait, *, to_status: bool = False) -> Any:
+    async def ask(self, message: Any, wait: Wait, *, to_status: bool = False) -> Any:
         """The answer; TimeoutError when the wait is over. A refusal is raised, unless it is that of NOT_SERVED."""
-        client = self._present()
+        client = await self._present()
         try:
-            reply = client.ask(message, to_status=to_status).result(wait.left)
+            reply = await self._waiting.answer(client.ask(message, to_status=to_status), wait.left)
         finally:
             client.forget(message.correlation_id)
         if isinstance(reply, Refused) and reply.code != Refusal.NOT_SERVED:
             raise error_of(reply)
         return reply
 
-    def ask_many(self, messages: Sequence[Any]) -> list[Future[Any]]:
-        """Ask several things at once; the futures have the answers, refusals too, and `forget` gives them up."""
-        return self._present().ask_many(messages)
+    async def ask_many(self, messages: Sequence[Any]) -> list[Any]:
+        """Ask several things at once; the answers in their order, refusals too."""
+        client = await self._present()
+        try:
+            return [await self._waiting.answer(future, None) for future in client.ask_many(messages)]
+        finally:
+            for message in messages:
+                client.forget(message.correlation_id)
 
-    def ask_served(self, message: Any, source: Source, plan: SagaPlan, wait: Wait) -> Any:
+    async def ask_served(self, message: Any, source: Source, plan: SagaPlan, wait: Wait) -> Any:
         """The answer to a message that starts a saga; where the node does not serve it (any more), it is made to."""
         for _ in range(ROUNDS):
-            self.have_served(source, plan, wait)
-            reply = self.ask(message, wait)
+            await self.have_served(source, plan, wait)
+            reply = await self.ask(message, wait)
             if not (isinstance(reply, Refused) and reply.code == Refusal.NOT_SERVED):
                 return reply
-            self._present().forget_served()
+            (await self._present()).forget_served()
         raise NotServedError(reply.message)
 
-    def have_served(self, source: Source, plan: SagaPlan, wait: Wait) -> None:
+    async def have_served(self, source: Source, plan: SagaPlan, wait: Wait) -> None:
         """Return once the node serves this saga, by this plan; raises what keeps it from that."""
-        client = self._present()
+        client = await self._present()
         if client.fingerprint(source.saga) == plan.fingerprint:
             return
-        serving: Serving = self.ask(Serve(new_id(), (source,)), wait)
+        serving: Serving = await self.ask(Serve(new_id(), (source,)), wait)
         if source.saga in serving.failures:
             raise _failed(serving, source)
         if serving.fingerprints.get(source.saga) != plan.fingerprint:
@@ -128,21 +142,22 @@ class Attachment:
                 "older"
             )
 
-    def have_all_served(self) -> None:
+    async def have_all_served(self) -> None:
         """Return once the node has been asked to serve all that is offered, and has tried."""
         sources = self._offer.sources()
         if not sources:
-            self.located()
+            await self.located()
             return
-        serving: Serving = self.ask(Serve(new_id(), sources), Wait(None))
+        serving: Serving = await self.ask(Serve(new_id(), sources), Wait(None))
         for source in sources:
             failure = serving.failures.get(source.saga)
             if failure is not None and (self._offer.is_named or failure.code == NESTED):
                 raise _failed(serving, source)
 
-    def located(self) -> tuple[Life, Located]:
+    async def located(self) -> tuple[Life, Located]:
         """The node's present life, and where its actors are; attaches first if need be."""
-        return self._present().located()
+        client = await self._present()
+        return await self._waiting.call(client.located)
 
     # Going.
 
@@ -167,7 +182,14 @@ class Attachment:
                 self._spec().journal_url,
             )
 
-    def _present(self) -> Client:
+    async def _present(self) -> Client:
+        client = self._client
+        if client is not None and client.alive and not self._closed:
+            return client
+        return await self._waiting.call(self.client)
+
+    def client(self) -> Client:
+        """The client of this process; made if there is none, which takes a moment."""
         with self._lock:
             self.refuse_closed()
             from saga_actors.actors.client import Client

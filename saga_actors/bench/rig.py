@@ -57,8 +57,8 @@ class Rig:
     def ends(self, ids: Sequence[str], case: Case) -> list[float]:
         """Wait for the ends of all of these; the moments (`perf_counter`) at which they were known here."""
         ended: list[float] = []
-        attachment = self.coordinator._attachment  # there is no public way yet to wait for many
-        futures = attachment.ask_many([AwaitSaga(new_id(), saga_id) for saga_id in ids])
+        client = self.coordinator._verbs.client()  # there is no public way yet to wait for many
+        futures = client.ask_many([AwaitSaga(new_id(), saga_id) for saga_id in ids])
         for future in futures:
             future.add_done_callback(lambda _: ended.append(time.perf_counter()))
         for future in futures:

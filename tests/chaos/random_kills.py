@@ -296,7 +296,7 @@ def run(kills: int, seed: int, folder: Path) -> Result:
     chance = random.Random(seed)
     url = f"sqlite:///{folder}/sagas.db"
     sagas = Coordinator(url, sagas=["killing"], threads=8)
-    sagas._spec = attrs.evolve(sagas._spec, **IMPATIENT)
+    sagas._verbs._spec = attrs.evolve(sagas._verbs._spec, **IMPATIENT)
     sagas.have_served()
     family = Family(url)
     stream = Stream(sagas, folder, random.Random(chance.random()))

@@ -38,7 +38,7 @@ class Station:
         """A coordinator on this journal; `spec` changes what a node that it starts is told."""
         options.setdefault("sagas", ["flows"])  # and not what other tests have defined
         made = Coordinator(self.url, **options)
-        made._spec = attrs.evolve(made._spec, **(spec or {}))
+        made._verbs._spec = attrs.evolve(made._verbs._spec, **(spec or {}))
         self._coordinators.append(made)
         return made
 

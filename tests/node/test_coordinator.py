@@ -351,7 +351,7 @@ def test_a_node_ends_by_itself_when_its_client_is_killed(premises: Premises) -> 
 
         if __name__ == "__main__":
             sagas = Coordinator(URL)
-            sagas._spec = attrs.evolve(sagas._spec, linger=0.5)
+            sagas._verbs._spec = attrs.evolve(sagas._verbs._spec, linger=0.5)
             sagas.start(Trip, {"folder": FOLDER, "gates": ["hotel"], "gate": "never"}, saga_id="left")
             print("started", flush=True)
             sagas.result("left", Trip)
@@ -389,7 +389,7 @@ def test_close_lets_attempts_finish_and_says_what_stays(premises: Premises, capl
             waiting.result(5)
     assert premises.is_deserted()
     assert [r.message for r in caplog.records if "unfinished" in r.message] == [
-        f"2 unfinished sagas stay in {sagas._spec.journal_url}; they go on when a node is started on it"
+        f"2 unfinished sagas stay in {sagas._verbs._spec.journal_url}; they go on when a node is started on it"
     ]
     reading = premises.coordinator(node="attach")
     assert reading.status("trip-0").completed_steps == ("flight", "hotel")
@@ -491,7 +491,7 @@ def test_closing_is_possible_wherever_a_coordinator_is_asked(premises: Premises)
 
 
 def test_a_thread_with_an_event_loop_is_not_blocked(premises: Premises) -> None:
-    """Every blocking call raises at once, and names asyncio.to_thread; that works (and nothing was begun)."""
+    """Every blocking call raises at once, and names what works (and nothing was begun)."""
     sagas = premises.coordinator()
 
     async def use() -> Any:
@@ -505,7 +505,7 @@ def test_a_thread_with_an_event_loop_is_not_blocked(premises: Premises) -> None:
             sagas.locate,
             sagas.have_served,
         ):
-            with pytest.raises(EventLoopError, match=r"asyncio\.to_thread"):
+            with pytest.raises(EventLoopError, match=r"AsyncCoordinator .* asyncio\.to_thread"):
                 call()
         assert not premises.node.path.exists()
         with sagas:

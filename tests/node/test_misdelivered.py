@@ -22,7 +22,7 @@ def test_a_saga_is_accepted_by_the_node_of_its_own_journal(station: Station, tmp
         theirs, ours = other.coordinator(), station.coordinator()
         theirs.have_served()
         ours.have_served()
-        client = ours._attachment._client
+        client = ours._verbs._attachment._client
         assert client is not None
         assert client._where is not None
         elsewhere = theirs.locate()[1].supervisor.address

@@ -25,13 +25,13 @@ def breaking_off(path: Path, after: int) -> Coordinator:
     """A coordinator whose node is lost after so many messages."""
     sagas, told = Coordinator(f"sqlite:///{path}/journal.db"), []
 
-    def ask_served(message: Any, *_: Any) -> SagasStarted:
+    async def ask_served(message: Any, *_: Any) -> SagasStarted:
         if len(told) == after:
             raise NodeUnreachableError("the node has gone")
         told.append(message)
         return SagasStarted(message.correlation_id)
 
-    sagas._attachment.ask_served = ask_served  # type: ignore[method-assign]
+    sagas._verbs._attachment.ask_served = ask_served  # type: ignore[method-assign]
     return sagas
 
 
