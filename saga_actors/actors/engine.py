@@ -133,13 +133,14 @@ class Engine:
             return 1.0
         if self.recovery.going_on:
             return 0.0
-        now = self.clock()
-        due = [self._alarms.next - now] if self._alarms.next is not None else []
-        if (news_at := self.neighbourhood.news_at()) is not None:
-            due.append(news_at - now)
-        if self._drain_until is not None and not self.done:
-            due.append(self._drain_until - now)
-        return max(0.001, min([1.0, *due]))
+        due = self.due_at
+        return 1.0 if due is None else min(1.0, max(0.001, due - self.clock()))
+
+    @property
+    def due_at(self) -> float | None:
+        """When something is due that was put off, in POSIX seconds; None if nothing was."""
+        moments = (self._alarms.next, self.neighbourhood.news_at(), None if self.done else self._drain_until)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _take(self, message: Any, peer: Peer) -> None:
         match message:
