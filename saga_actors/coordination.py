@@ -251,7 +251,7 @@ class Coordination(OperatorVerbs):
 
     def events(self, saga_id: str | None = None) -> Events:
         """What happens, as it is journalled; see the faces."""
-        return Events(self._archive.url, None if saga_id is None else checked_id(saga_id))
+        return Events(self._archive.url, None if saga_id is None else checked_id(saga_id), self._archive.opened)
 
     # Its own life.
 

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -37,8 +37,14 @@ class Events(Iterator[TelemetryEvent]):
     wakes it.
     """
 
-    def __init__(self, url: JournalUrl, saga_id: str | None = None) -> None:
+    def __init__(
+        self,
+        url: JournalUrl,
+        saga_id: str | None = None,
+        opened: Callable[[JournalUrl], JournalReader] = open_reader,
+    ) -> None:
         self._url = url
+        self._opened = opened
         self._saga_id = saga_id
         self._reader: JournalReader | None = None
         self._read_up_to = 0
@@ -103,7 +109,7 @@ class Events(Iterator[TelemetryEvent]):
             except (CorruptionError, SchemaError):
                 raise
             except JournalError:
-                if not self._url.path.exists() or self._closed.is_set():
+                if self._closed.is_set() or not (self._url.file and self._url.file.exists()):
                     return
                 if time.monotonic() > until:
                     raise
@@ -137,7 +143,7 @@ class Events(Iterator[TelemetryEvent]):
         return [Tailed(stored.position, saga_id, row.saga, stored.seq, stored.event) for stored in news]
 
     def _open(self) -> JournalReader:
-        self._reader = reader = open_reader(self._url)
+        self._reader = reader = self._opened(self._url)
         self._translator = Translator(reader)
         return reader
 

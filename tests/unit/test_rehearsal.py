@@ -211,6 +211,13 @@ def test_a_supervisor_that_dies_is_replaced(buying: Rehearsal) -> None:
     assert isinstance(buying.result("b1"), Completed)
 
 
+def test_events_are_told_of_a_rehearsal_too(buying: Rehearsal) -> None:
+    """From its own journal."""
+    buying.run(Buy, {"total": 5}, saga_id="b1")
+    told = [str(event.name) for event in buying.events("b1")]
+    assert told == ["started", *["step_started", "step_ok"] * 3, "completed"]
+
+
 def test_what_it_does_not_know_is_refused(buying: Rehearsal) -> None:
     """A saga of another class, an id that nobody has, and the node that is not there."""
     with pytest.raises(NotServedError, match=r"not made with test_rehearsal:Book"):
