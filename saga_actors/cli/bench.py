@@ -11,4 +11,7 @@ def bench(arguments: tuple[str, ...]) -> int:
     """Measure a node on this machine."""
     from saga_actors.bench.command import main
 
-    return main(arguments)
+    try:
+        return main(arguments)
+    except SystemExit as ended:  # of argparse, which has said why
+        return int(ended.code or 0)

@@ -32,8 +32,11 @@ VERBS: dict[str, Verb] = {
     "run": Verb("run:run", "Run a saga, and wait for its outcome."),
     "start": Verb("run:start", "Start a saga, and print its id."),
     "status": Verb("status:status", "Say in a line how a saga stands."),
+    "show": Verb("show:show", "Show a saga, forward and back."),
     "history": Verb("history:history", "Print the events of a saga."),
     "list": Verb("listing:list_", "List sagas, the newest first."),
+    "watch": Verb("watch:watch", "Watch sagas, until interrupted."),
+    "stuck": Verb("stuck:stuck", "List what waits for an operator, and what would help."),
     "cancel": Verb("operate:cancel", "Turn a saga back."),
     "retry": Verb("operate:retry", "Try the failed undo, or the held step, again."),
     "settle": Verb("operate:settle", "Say whether an unknown step of a held saga happened."),
@@ -41,7 +44,13 @@ VERBS: dict[str, Verb] = {
     "resolve": Verb("operate:resolve", "End a fatal or held saga by hand."),
     "accept": Verb("operate:accept", "Go on with a changed definition."),
     "prune": Verb("prune:prune", "Remove what is kept of sagas that ended long ago."),
+    "check": Verb("check:check", "Check a definition: what is undone when a step fails."),
+    "graph": Verb("graph:graph", "Draw a definition, forward and back."),
+    "doctor": Verb("doctor:doctor", "Look a journal and its node over."),
+    "backup": Verb("backup:backup", "Copy a journal, also while a node writes it."),
     "bench": Verb("bench:bench", "Measure a node on this machine."),
+    "completion": Verb("completion:completion", "Print what makes your shell complete these."),
+    "version": Verb("version:version", "Print versions."),
 }
 
 

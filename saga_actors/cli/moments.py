@@ -58,7 +58,7 @@ def lasting(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1_000:.0f} ms"
     if seconds < 100:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     minutes, hours, days = seconds / 60, seconds / 3_600, seconds / 86_400
     if minutes < 100:
         return f"{minutes:.0f} min"

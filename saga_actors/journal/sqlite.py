@@ -36,7 +36,8 @@ from saga_actors.journal.port import (
 from saga_actors.journal.records import Row, checksum, encode_event, kind_of
 from saga_actors.journal.sqlite_batch import ADD_EVENT, FIND, RAW_SAGA, BatchWriter, event_columns
 from saga_actors.journal.sqlite_check import remedy
-from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, damage_of, has_tombstones, open_reader, open_writer, told
+from saga_actors.journal.sqlite_file import BUSY_MILLISECONDS, damage_of, has_tombstones, open_writer, told
+from saga_actors.journal.sqlite_reading import again, open_reader, undisturbed
 from saga_actors.journal.tombstones import Share, require_some
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan
@@ -81,44 +82,41 @@ class _SqliteRecords:
         self._damage: CorruptionError | None = None
 
     def find(self, saga_id: str) -> SagaRow | None:
-        with self._told():
-            return _find(self._connection(), saga_id)
+        return self._read(lambda db: _find(db, saga_id))
 
     def load(self, saga_id: str) -> History:
-        with self._snapshot() as db:
-            row = _find(db, saga_id)
-            if row is None:
-                raise UnknownSagaError(f"the journal {self._path} has no saga {saga_id!r}")
-            return chain.verified(row, [chain.RawRecord(*found) for found in db.execute(LOAD, (row.number,))])
+        return self._read(lambda db: _load(db, saga_id, self._path))
 
     def tombstone(self, saga_id: str) -> Tombstone | None:
-        with self._snapshot() as db:
-            return sqlite_prune.find_tombstone(db, saga_id) if has_tombstones(db) else None
+        return self._read(lambda db: sqlite_prune.find_tombstone(db, saga_id) if has_tombstones(db) else None)
 
     def plan(self, plan_id: str) -> SagaPlan:
-        with self._snapshot() as db:
-            found = db.execute(PLAN, (plan_id,)).fetchone()
+        found = self._read(lambda db: db.execute(PLAN, (plan_id,)).fetchone())
         return chain.checked_plan(plan_id, None if found is None else chain.RawPlan(*found))
 
     def counts(self) -> Counts:
+        found: list[Columns] = self._read(lambda db: db.execute(COUNTS).fetchall())
         counts = dict.fromkeys(SagaState, 0)
-        with self._snapshot() as db:
-            for state, count in db.execute(COUNTS):
-                if chain.legible(state) in counts:
-                    counts[SagaState(chain.legible(state))] = count
+        for state, count in found:
+            if chain.legible(state) in counts:
+                counts[SagaState(chain.legible(state))] = count
         return counts
+
+    def _read(self, ask: Callable[[apsw.Connection], T]) -> T:
+        """What comes of asking, in one snapshot."""
+        with self._snapshot() as db:
+            return ask(db)
 
     @contextmanager
     def _snapshot(self) -> Iterator[apsw.Connection]:
         """One read transaction: what is read in it belongs together."""
         with self._told():
-            db = self._connection()
-            db.execute("BEGIN")
+            self._db.execute("BEGIN")
             try:
-                yield db
+                yield self._db
             finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -130,9 +128,6 @@ class _SqliteRecords:
             if isinstance(error.__cause__, apsw.CorruptError) and self._damage is None:
                 self._damage = damage_of(self._db, self._path)
             raise
-
-    def _connection(self) -> apsw.Connection:
-        return self._db
 
 
 class SqliteJournal(_SqliteRecords):
@@ -311,10 +306,10 @@ class SqliteJournal(_SqliteRecords):
 
 
 class SqliteReader(_SqliteRecords):
-    """A reader; see `JournalReader` for what each method promises."""
+    """A reader; see `JournalReader` for what each method promises. It makes no file."""
 
     def __init__(self, path: Path, vfs: str | None = None) -> None:
-        db, self._immutable = open_reader(path, vfs)
+        db, self._still = open_reader(path, vfs)
         super().__init__(path, db)
         self._vfs = vfs
 
@@ -331,34 +326,30 @@ class SqliteReader(_SqliteRecords):
         given = {term: value for term, value in wanted.items() if value is not None}
         where = f"WHERE {' AND '.join(given)}" if given else ""
         statement = f"SELECT {RAW_SAGA} FROM saga {where} ORDER BY number DESC LIMIT ?"
-        with self._snapshot() as db:
-            return _page(db.execute(statement, (*given.values(), limit + 1)), limit)
+        return self._read(lambda db: _page(db.execute(statement, (*given.values(), limit + 1)), limit))
 
     def tail(self, after_position: int, limit: int = 500, skip: Collection[type[Event]] = ()) -> Tail:
         kinds = [kind_of(cls) for cls in skip]
-        with self._snapshot() as db:
-            end = db.execute(TAIL_END, (after_position, limit)).get
-            if end is None:
-                return []
-            statement = TAIL.format(",".join("?" * len(kinds)))
-            return [_tailed(found) for found in db.execute(statement, (after_position, end, end, *kinds))]
+        return self._read(lambda db: _tail(db, after_position, limit, kinds))
 
     def end_position(self) -> int:
-        with self._snapshot() as db:
-            return int(db.execute(END).get)
+        return self._read(lambda db: int(db.execute(END).get))
 
     def epoch(self) -> int:
-        with self._snapshot() as db:
-            return int(db.execute(EPOCH).get)
+        return self._read(lambda db: int(db.execute(EPOCH).get))
 
     def close(self) -> None:
         self._db.close()
 
-    def _connection(self) -> apsw.Connection:
-        if self._immutable:
+    def _read(self, ask: Callable[[apsw.Connection], T]) -> T:
+        return again(lambda: self._read_once(ask))
+
+    def _read_once(self, ask: Callable[[apsw.Connection], T]) -> T:
+        if self._still is not None and not self._still.holds:
             self._db.close()
-            self._db, self._immutable = open_reader(self._path, self._vfs)
-        return self._db
+            self._db, self._still = open_reader(self._path, self._vfs)
+        with undisturbed(self._still):
+            return super()._read(ask)
 
 
 def _find(db: apsw.Connection, saga_id: str) -> SagaRow | None:
@@ -366,8 +357,23 @@ def _find(db: apsw.Connection, saga_id: str) -> SagaRow | None:
     return None if found is None else chain.checked_row(chain.RawSaga(*found))
 
 
+def _load(db: apsw.Connection, saga_id: str, path: Path) -> History:
+    row = _find(db, saga_id)
+    if row is None:
+        raise UnknownSagaError(f"the journal {path} has no saga {saga_id!r}")
+    return chain.verified(row, [chain.RawRecord(*found) for found in db.execute(LOAD, (row.number,))])
+
+
 def _page(found: apsw.Cursor, limit: int) -> Page:
     return chain.page([chain.RawSaga(*columns) for columns in found], limit)
+
+
+def _tail(db: apsw.Connection, after: int, limit: int, kinds: Sequence[str]) -> Tail:
+    end = db.execute(TAIL_END, (after, limit)).get
+    if end is None:
+        return []
+    statement = TAIL.format(",".join("?" * len(kinds)))
+    return [_tailed(found) for found in db.execute(statement, (after, end, end, *kinds))]
 
 
 def _tailed(columns: Columns) -> Tailed:

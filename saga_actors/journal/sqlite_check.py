@@ -33,6 +33,9 @@ IN_A_RECORD = re.compile(r"(NULL|NUMERIC|TEXT|BLOB|non-\w+) value in (saga|event
 MISSING = re.compile(r"row (\d+) missing from index (\w+)")
 MISCOUNTED = re.compile(r"(wrong # of entries in|non-unique entry in) index \w+")
 
+DAMAGE = (apsw.CorruptError, apsw.SQLError, UnicodeError, CorruptionError)
+"""What is raised by looking into a file that is not sound."""
+
 MOST_FLAWS = 1_000
 SAGA_AT = f"SELECT {RAW_SAGA} FROM saga NOT INDEXED ORDER BY number LIMIT 1 OFFSET ?"
 TOMBSTONE_AT = f"SELECT {RAW_TOMBSTONE} FROM tombstone NOT INDEXED ORDER BY saga_id LIMIT 1 OFFSET ?"
@@ -49,20 +52,35 @@ def require_sound(db: apsw.Connection, path: Path, schema: Iterable[str]) -> boo
     `schema` are the statements that made it. True: the state of some summary is not what the indexes of it say, and
     `mend` must be called before that saga can be held.
     """
-    made = {found[1]: _plain(sql) for sql in schema if (found := re.match(r"CREATE (?:TABLE|INDEX) (\w+)", sql))}
     try:
         with _limited(db, path):
-            _require_schema(db, made)
-            _require_owner(db)
-            torn = _are_torn(db)
-            if "tombstone" in made:
-                _require_tombstones(db)
-            _require_pages(db)
-            return torn
+            if db.readonly("main"):
+                raise CorruptionError("its first page says that it cannot be written")
+            return _are_torn_only(db, schema)
     except apsw.InterruptError:
         return False
-    except (apsw.CorruptError, apsw.SQLError, UnicodeError, CorruptionError) as error:
+    except DAMAGE as error:
         raise damaged(path, error) from error
+
+
+def flaw_of(db: apsw.Connection, schema: Iterable[str]) -> str | None:
+    """What `require_sound` would raise, or have mended, for a reader; reads all of it, however long that takes."""
+    try:
+        return "the indexes of a summary do not know it as it is" if _are_torn_only(db, schema) else None
+    except DAMAGE as error:
+        return str(error)
+
+
+def _are_torn_only(db: apsw.Connection, schema: Iterable[str]) -> bool:
+    """Whether there is something to mend; raises one of `DAMAGE` if there is more than that."""
+    made = {found[1]: _plain(sql) for sql in schema if (found := re.match(r"CREATE (?:TABLE|INDEX) (\w+)", sql))}
+    _require_schema(db, made)
+    _require_owner(db)
+    torn = _are_torn(db)
+    if "tombstone" in made:
+        _require_tombstones(db)
+    _require_pages(db)
+    return torn
 
 
 def mend(db: apsw.Connection) -> None:
@@ -96,8 +114,6 @@ def _limited(db: apsw.Connection, path: Path) -> Iterator[None]:
 
 
 def _require_schema(db: apsw.Connection, made: Mapping[str, str]) -> None:
-    if db.readonly("main"):
-        raise CorruptionError("its first page says that it cannot be written")
     found = {name: _plain(sql) for name, sql in db.execute(SCHEMA_NOW)}
     for name, sql in made.items():
         if found.get(name) != sql:

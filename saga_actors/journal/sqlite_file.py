@@ -1,4 +1,4 @@
-"""A journal's SQLite file: made, recognised and opened. Nothing is written to a file that is not a journal.
+"""A journal's SQLite file: made, recognised, and opened for its writer. What is not a journal is not written to.
 
 The write-ahead log and its index stay beside the file when it is closed (empty), so that a reader finds them and makes
 nothing of its own, and so that a folder in which one may not write can be read from.
@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import apsw
 
@@ -36,7 +35,6 @@ PRAGMAS: dict[str, str | int] = {
     "cell_size_check": 1,
     "trusted_schema": 0,
 }
-READER_PRAGMAS: dict[str, str | int] = {"busy_timeout": BUSY_MILLISECONDS, "mmap_size": 0, "trusted_schema": 0}
 
 SET_VERSION = f"PRAGMA user_version = {VERSION}"
 TOMBSTONES = (
@@ -93,7 +91,7 @@ def check_file(path: Path, vfs: str | None = None) -> None:
     """Raise what `open_writer` would, as far as it shows without making or changing anything."""
     _require_folder(path)
     if os.path.lexists(path):
-        _require_file(path, os.R_OK | os.W_OK)
+        require_file(path, os.R_OK | os.W_OK)
         if path.stat().st_size:
             _recognise(path, vfs)
 
@@ -105,15 +103,15 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     """
     _require_folder(path)
     if not _made(path):
-        _require_file(path, os.R_OK | os.W_OK)
+        require_file(path, os.R_OK | os.W_OK)
         if path.stat().st_size:
             _recognise(path, vfs)
     with told(path):
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
         try:
-            _set(db, PRAGMAS, path)
+            set_pragmas(db, PRAGMAS, path)
             _keep_log(db, path)
-            must_mend = bool(_version(db, path)) and require_sound(db, path, _expected(db))
+            must_mend = bool(version_of(db, path)) and require_sound(db, path, expected_schema(db))
             _write_log_again(db, path, vfs)
             _complete_log(db, path)
             _make_schema(db, path)
@@ -122,35 +120,6 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
         except BaseException:
             db.close(True)
             raise
-    return db
-
-
-def open_reader(path: Path, vfs: str | None = None) -> tuple[apsw.Connection, bool]:
-    """Open an existing journal read-only; the flag says that it was opened as if nobody could write it meanwhile.
-
-    That is so when the log's files are missing (a copy, say) and may not be made here; open it anew for each answer.
-    """
-    _require_file(path, os.R_OK)
-    with told(path):
-        try:
-            return _read_only(path, str(path), apsw.SQLITE_OPEN_READONLY, vfs), False
-        except (apsw.ReadOnlyError, apsw.CantOpenError):
-            log = Path(f"{path}-wal")
-            if log.exists() and log.stat().st_size:
-                raise
-        uri = f"file:{quote(str(path))}?immutable=1"
-        return _read_only(path, uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs), True
-
-
-def _read_only(path: Path, name: str, flags: int, vfs: str | None) -> apsw.Connection:
-    db = apsw.Connection(name, flags=flags, vfs=vfs)
-    try:
-        _set(db, READER_PRAGMAS, path)
-        if not _version(db, path):
-            raise JournalError(f"there is no journal in {path} yet: the file is empty; start its node, and ask again")
-    except BaseException:
-        db.close(True)
-        raise
     return db
 
 
@@ -177,11 +146,12 @@ def _made(path: Path) -> bool:
         os.fsync(file)
     finally:
         os.close(file)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make durable what was made in a folder, or renamed."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(opened)
@@ -189,7 +159,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def _require_file(path: Path, rights: int) -> None:
+def require_file(path: Path, rights: int) -> None:
+    """Raise JournalError unless this is a file that may be used so."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -216,7 +187,7 @@ def _look(path: Path, flags: int, vfs: str | None) -> None:
     db = apsw.Connection(str(path), flags=flags, vfs=vfs)
     try:
         db.set_busy_timeout(BUSY_MILLISECONDS)  # somebody may be making it this moment
-        _version(db, path)
+        version_of(db, path)
     finally:
         db.close(True)
 
@@ -226,7 +197,7 @@ def has_tombstones(db: apsw.Connection) -> bool:
     return bool(db.execute("PRAGMA user_version").get > OLDEST)
 
 
-def _version(db: apsw.Connection, path: Path) -> int:
+def version_of(db: apsw.Connection, path: Path) -> int:
     """That of a journal, 0 for an empty database; raises SchemaError for anything else."""
     application_id = db.execute("PRAGMA application_id").get
     version = db.execute("PRAGMA user_version").get
@@ -245,7 +216,8 @@ def _version(db: apsw.Connection, path: Path) -> int:
     return 0
 
 
-def _set(db: apsw.Connection, pragmas: dict[str, str | int], path: Path) -> None:
+def set_pragmas(db: apsw.Connection, pragmas: dict[str, str | int], path: Path) -> None:
+    """Set these, and see that they are; raises JournalError."""
     for name, value in pragmas.items():
         db.execute(f"PRAGMA {name} = {value}").fetchall()
         read = db.execute(f"PRAGMA {name}").get
@@ -265,13 +237,13 @@ def _keep_log(db: apsw.Connection, path: Path) -> None:
 def damage_of(db: apsw.Connection, path: Path) -> CorruptionError | None:
     """What is wrong with the file, beyond some record that SQLite cannot read."""
     try:
-        require_sound(db, path, _expected(db))
+        require_sound(db, path, expected_schema(db))
     except CorruptionError as damage:
         return damage
     return None
 
 
-def _expected(db: apsw.Connection) -> Iterator[str]:
+def expected_schema(db: apsw.Connection) -> Iterator[str]:
     """What made the tables and indexes of this journal; the owner's may be an older one, made newer."""
     is_older = not has_tombstones(db)
     return (statement for statement in SCHEMA if statement != OWNER and not (is_older and statement in TOMBSTONES))
@@ -318,7 +290,7 @@ def _make_schema(db: apsw.Connection, path: Path) -> None:
     """All of it or nothing: what a crash leaves half made is an empty database, or the journal that it was."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(db, path)
+        version = version_of(db, path)
         if version < VERSION:
             for statement in UPGRADE if version else SCHEMA:
                 db.execute(statement).fetchall()

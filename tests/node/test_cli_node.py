@@ -47,7 +47,7 @@ def test_ctrl_c_drains_a_node(premises: Premises, node: Terminal) -> None:
     assert "serves flows:Trip" in node.text
     assert f"ready: node {holder(premises.node).pid} serves {premises.url}" in node.text.replace("\n", "")  # type: ignore[union-attr]
     node.types("\x03")
-    node.until("draining, for 5.0 s at most")
+    node.until("draining, for 5 s at most")
     assert node.ends() == 0
     assert "drained; unfinished sagas stay in the journal" in node.text
     assert premises.family() == set()

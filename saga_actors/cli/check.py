@@ -1,0 +1,150 @@
+"""`check`: a definition, and what is undone for a failure at each of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from saga_actors.cli import json_form, moments, options
+from saga_actors.cli.exits import ExitCode
+from saga_actors.cli.sagas import found
+from saga_actors.cli.terminal import safe, show
+from saga_actors.cli.unwinding import Unwinding, unwindings, warnings
+from saga_actors.definition import Saga
+from saga_actors.errors import ContextError
+from saga_actors.events import Ending
+from saga_actors.journal.codec import encode_context
+from saga_actors.outcomes import SagaState
+from saga_actors.plan import SagaPlan, StepPlan
+from saga_actors.retry import Backoff
+
+
+@click.command()
+@click.argument("saga")
+@click.option("--deadline", type=moments.a_span, metavar="SPAN", help="Also check a deadline that sagas are given.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if there is a warning.")
+@options.modules
+@options.output("text", "json")
+@options.application
+def check(saga: str, deadline: timedelta | None, strict: bool, app: tuple[str, ...], form: str) -> ExitCode:
+    """Check a definition: what is undone when a step fails, for each step; and what may surprise.
+
+    SAGA is a registered name, or module:Class.
+    """
+    cls = found(saga, app)
+    plan = cls.definition.plan
+    told = [*_unstorable(cls), *warnings(plan, None if deadline is None else deadline.total_seconds())]
+    if form == "json":
+        json_form.print_one(as_json(plan, told), form)
+    else:
+        for line in lines(plan, told):
+            show(safe(line))
+    return ExitCode.FAILED if strict and told else ExitCode.OK
+
+
+def _unstorable(cls: type[Saga[Any]]) -> list[str]:
+    """A context class whose fields could not be kept in a journal; a value is not needed to see that."""
+    kind = cls.definition.context_type
+    if kind is dict:
+        return []
+    try:
+        encode_context(object(), kind)
+    except ContextError as error:
+        return [f"the context cannot be stored: {error}"] if "cannot be stored" in str(error) else []
+    return []
+
+
+def lines(plan: SagaPlan, told: Sequence[str]) -> Iterator[str]:
+    """The definition, its unwindings, and the warnings."""
+    limit = "" if plan.max_running is None else f", at most {plan.max_running} at a time"
+    yield f"{plan.saga}: {len(plan.steps)} steps{limit}; context: {plan.context}"
+    width = max(len(step.name) for step in plan.steps)
+    for number, step in enumerate(plan.steps, 1):
+        yield f"{number:>3} {step.name:<{width}}  {_declared(step)}"
+    yield ""
+    for unwinding in unwindings(plan):
+        yield from _told(unwinding)
+    yield ""
+    yield from (f"warning: {warning}" for warning in told)
+    yield f"{len(told)} warnings" if len(told) != 1 else "1 warning"
+
+
+def _declared(step: StepPlan) -> str:
+    words = [f"timeout {moments.lasting(step.timeout)}"]
+    if step.retries.times:
+        words.append(_tries("retries", step.retries))
+    if step.reruns != 3:
+        words.append("at most once" if step.reruns == 0 else f"{step.reruns} reruns")
+    if step.on_failure != "rollback":
+        words.append("its failure is ignored")
+    if step.on_unknown != "compensate":
+        words.append({"hold": "held if unknown", "assume_failed": "taken for failed if unknown"}[step.on_unknown])
+    words.append(_undo(step))
+    return ", ".join(words)
+
+
+def _undo(step: StepPlan) -> str:
+    if not step.compensable:
+        return "no undo"
+    return f"undo: timeout {moments.lasting(step.compensate_timeout)}, {_tries('retries', step.compensate_retries)}"
+
+
+def _tries(what: str, backoff: Backoff) -> str:
+    return f"{backoff.times} {what if backoff.times != 1 else what.removesuffix('s')}"
+
+
+def _told(unwinding: Unwinding) -> Iterator[str]:
+    how = "fails" if unwinding.ending is Ending.FAILED else "may have happened"
+    yield f"if {unwinding.step} {how}: {_end(unwinding)}"
+    if unwinding.kept:
+        yield f"    nothing undoes: {', '.join(unwinding.kept)}"
+    if unwinding.in_doubt:
+        yield f"    stays in doubt: {', '.join(unwinding.in_doubt)}"
+
+
+def _end(unwinding: Unwinding) -> str:
+    if unwinding.state is SagaState.COMPLETED:
+        return "the saga goes on"
+    if unwinding.state is SagaState.HELD:
+        return "the saga is held, and an operator says"
+    undone = " <- ".join(unwinding.undone)
+    return f"undone: {undone}" if undone else "nothing is undone"
+
+
+def as_json(plan: SagaPlan, told: Sequence[str]) -> dict[str, Any]:
+    """The same as a document."""
+    return {
+        "saga": plan.saga,
+        "fingerprint": plan.fingerprint,
+        "context": plan.context,
+        "max_running": plan.max_running,
+        "steps": [
+            {
+                "step": step.name,
+                "compensable": step.compensable,
+                "timeout": step.timeout,
+                "retries": step.retries.times,
+                "reruns": step.reruns,
+                "on_failure": str(step.on_failure),
+                "on_unknown": str(step.on_unknown),
+                "compensate_timeout": step.compensate_timeout,
+                "compensate_retries": step.compensate_retries.times,
+            }
+            for step in plan.steps
+        ],
+        "unwindings": [
+            {
+                "step": each.step,
+                "ending": str(each.ending),
+                "state": str(each.state),
+                "undone": list(each.undone),
+                "kept": list(each.kept),
+                "in_doubt": list(each.in_doubt),
+            }
+            for each in unwindings(plan)
+        ],
+        "warnings": list(told),
+    }
