@@ -16,17 +16,18 @@ from typing import Any
 from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
-from history import as_lines
 from shop import FOLDER, PATIENCE, Call, PlaceOrder, World, eventually
 
 from saga_actors import Coordinator
+from saga_actors.cli.main import main as saga_actors
 from saga_actors.events import AttemptFailed, AttemptStarted, AttemptSucceeded, Ending, Event
 
 
 class Demo:
     """The orders, one method each; and the claims that did not hold."""
 
-    def __init__(self, sagas: Coordinator, world: World) -> None:
+    def __init__(self, url: str, sagas: Coordinator, world: World) -> None:
+        self.url = url
         self.sagas = sagas
         self.world = world
         self.broken: list[str] = []
@@ -88,11 +89,12 @@ class Demo:
         self.claim("the journal says that the first was cut short", [Ending.INTERRUPTED], [e.ending for e in failed])
         self.claim("it ended as completed", "completed", self.state("ord_104"))
 
-    def the_journal_reads(self) -> None:
-        title("The journal of ord_104")
+    def an_operator_looks(self) -> None:
+        title("What an operator sees of two of them: saga-actors show ord_102; saga-actors show ord_104\n")
+        for order_id in ("ord_102", "ord_104"):
+            saga_actors(["show", order_id, "-j", self.url])
+            print()
         history = self.sagas.history("ord_104")
-        for line in as_lines(history):
-            print(f"   {line}")
         self.claim("every attempt that was begun has its end", attempts(history), ends(history))
 
     def nothing_is_left(self) -> None:
@@ -179,14 +181,15 @@ def main() -> int:
     """Run the demo; the exit code."""
     with tempfile.TemporaryDirectory(prefix="saga-demo-") as folder:
         os.environ[FOLDER] = folder
-        with Coordinator(f"sqlite:///{quote(folder)}/sagas.db") as sagas:
-            demo = Demo(sagas, World(Path(folder)))
+        url = f"sqlite:///{quote(folder)}/sagas.db"
+        with Coordinator(url) as sagas:
+            demo = Demo(url, sagas, World(Path(folder)))
             print(f"A node with a journal in {folder}/sagas.db")
             demo.an_order_completes()
             demo.an_order_is_rolled_back()
             demo.the_supervisor_is_killed()
             demo.a_worker_is_killed()
-            demo.the_journal_reads()
+            demo.an_operator_looks()
         demo.nothing_is_left()
     print(f"\n{len(demo.broken)} claims did not hold" if demo.broken else "\nAll of it was so.")
     return 1 if demo.broken else 0

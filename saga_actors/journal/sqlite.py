@@ -139,6 +139,10 @@ class SqliteJournal(_SqliteRecords):
         self._plans: chain.Plans = {}
         self._unmoved = 0
 
+    def find(self, saga_id: str) -> SagaRow | None:
+        with self._told():  # one statement is a snapshot by itself, and this one is asked for each new saga
+            return _find(self._db, saga_id)
+
     def take_epoch(self, owner: str) -> int:
         return self._commit(None, lambda: self._number(TAKE_EPOCH, owner))
 
@@ -346,8 +350,9 @@ class SqliteReader(_SqliteRecords):
 
     def _read_once(self, ask: Callable[[apsw.Connection], T]) -> T:
         if self._still is not None and not self._still.holds:
-            self._db.close()
+            stale = self._db
             self._db, self._still = open_reader(self._path, self._vfs)
+            stale.close()
         with undisturbed(self._still):
             return super()._read(ask)
 

@@ -13,6 +13,8 @@ from stories import PLAN, Story
 
 from saga_actors.events import Ending
 from saga_actors.journal import SqliteJournal
+from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
+from saga_actors.retry import Backoff
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "command-line.md"
 AT = 1_795_000_000.0
@@ -25,6 +27,36 @@ def orders(journal: SqliteJournal) -> None:
     undone.starts().fails(Ending.FAILED, "card declined", "shop.Declined").starts().succeeds()
     Story(journal, 1, "ord_124", at=AT + 60).starts()
     Story(journal, 1, "ord_125", at=AT + 120).starts().succeeds().starts().succeeds()
+
+
+def a_bad_night(journal: SqliteJournal) -> None:
+    """Two: one whose undo failed, and one of which nobody knows whether it was charged."""
+    fatal = Story(journal, 1, "ord_131", NIGHTLY, AT).starts(0.2).succeeds(b'{"reservation":"r1"}')
+    fatal.starts(0.1).fails(Ending.FAILED, "bank said 503", "bank.Unavailable")
+    fatal.starts(2.0).succeeds(b'{"reservation":"r1","charge":"c1"}')
+    fatal.starts(0.1).fails(Ending.FAILED, "no carrier ships to the Moon", "shop.NoCarrier", retryable=False)
+    fatal.starts(0.1).fails(Ending.FAILED, "bank said 503", "bank.Unavailable")
+    fatal.starts(3.0).fails(Ending.FAILED, "bank said 503", "bank.Unavailable")
+    held = Story(journal, 1, "ord_132", NIGHTLY, AT + 60).starts(0.2).succeeds(b'{"reservation":"r2"}')
+    held.starts(0.1).fails(Ending.UNKNOWN, "no answer within 9 s", "TimeoutError")
+    held.starts(2.0).fails(Ending.FAILED, "bank said 503", "bank.Unavailable", retryable=False)
+
+
+NIGHTLY = SagaPlan(
+    "shop.sagas:PlaceOrder",
+    (
+        StepPlan("reserve_inventory", compensable=True),
+        StepPlan(
+            "charge_payment",
+            compensable=True,
+            retries=Backoff(2, 1.0, jitter=0.0),
+            compensate_retries=Backoff(1, 2.0, jitter=0.0),
+            on_unknown=OnUnknown.HOLD,
+        ),
+        StepPlan("create_shipment", compensable=True),
+        StepPlan("notify_customer", on_failure=OnFailure.IGNORE),
+    ),
+)
 
 
 def documented(command: str) -> str:
@@ -51,10 +83,24 @@ def test_it_prints_what_the_documentation_shows(
     """To the letter: others read it with programs."""
     orders(journal_here)
     monkeypatch.setenv("SAGA_ACTORS_JOURNAL", JOURNAL[1])
+    assert printed(types, command) == documented(command)
+
+
+@pytest.mark.parametrize("command", ["saga-actors stuck", "saga-actors show ord_131"])
+def test_its_screens_are_those_of_the_documentation(
+    types: Types, journal_here: SqliteJournal, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Of a bad night, at 80 columns and without colour."""
+    a_bad_night(journal_here)
+    monkeypatch.setenv("SAGA_ACTORS_JOURNAL", JOURNAL[1])
+    assert printed(types, command) == documented(command)
+
+
+def printed(types: Types, command: str) -> str:
+    """What the command prints, without the blanks that fill its lines."""
     said = types(*command.split()[1:])
     assert said.code == 0, said.err
-    shown = "\n".join(line.rstrip() for line in said.out.splitlines()) + "\n"
-    assert shown == documented(command)
+    return "\n".join(line.rstrip() for line in said.out.splitlines()) + "\n"
 
 
 def test_a_list_is_filtered_and_says_that_there_is_more(types: Types, journal_here: SqliteJournal) -> None:
