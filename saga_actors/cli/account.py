@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import attrs
 
-from saga_actors.actors.inquiry import Inquiry
 from saga_actors.errors import CorruptionError, JournalError, SagaPrunedError, UnknownSagaError
 from saga_actors.events import Event, HoldReason, SagaHeld
 from saga_actors.execution import Execution, fold
@@ -26,6 +26,9 @@ from saga_actors.messages import (
 from saga_actors.outcomes import SagaState, SagaStatus, WaitingFor
 from saga_actors.status import status_of
 from saga_actors.verbs import error_of_refusal, unexpected
+
+if TYPE_CHECKING:
+    from saga_actors.actors.inquiry import Inquiry
 
 PAGE = 200
 """Sagas that are read at once, where many are listed."""
@@ -104,6 +107,8 @@ class Accounts:
 @contextmanager
 def opened(url: str) -> Iterator[Accounts]:
     """The accounts of this journal; JournalError if there is none."""
+    from saga_actors.actors.inquiry import Inquiry
+
     reader = open_reader(url)
     try:
         yield Accounts(reader, Inquiry(reader, largest_history=None))

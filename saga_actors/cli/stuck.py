@@ -18,8 +18,6 @@ from saga_actors.cli.remedies import Setting, remedies, setting_here
 from saga_actors.cli.table import COLOURS
 from saga_actors.cli.terminal import console, safe, say
 from saga_actors.errors import SagaActorsError
-from saga_actors.node_folder import NodeFolder
-from saga_actors.node_start import node_running
 from saga_actors.outcomes import SagaState
 
 ON_THEIR_WAY = (SagaState.RUNNING, SagaState.COMPENSATING)
@@ -112,9 +110,11 @@ def _unfinished(accounts: Accounts) -> Unfinished:
 
 def _tell_of_unserved(journal: str, unfinished: Unfinished) -> None:
     """Those that are not stuck, and yet do not go on."""
+    from saga_actors.node_folder import NodeFolder, holder
+
     if not unfinished:
         return
-    if not node_running(NodeFolder.of(journal)):
+    if holder(NodeFolder.of(journal)) is None:
         count = sum(count for count, _ in unfinished.values())
         say(f"{_sagas(count)} unfinished, and no node runs; start one: saga-actors up")
         return

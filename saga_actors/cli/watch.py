@@ -22,7 +22,6 @@ from saga_actors.cli.terminal import console, show
 from saga_actors.coordinator import Coordinator
 from saga_actors.errors import JournalError
 from saga_actors.journal import open_reader
-from saga_actors.node_folder import NodeFolder, holder
 from saga_actors.subscription import PATIENCE, Events
 from saga_actors.telemetry import TelemetryEvent
 
@@ -114,6 +113,8 @@ def _draw_all(journal: str, events: Events) -> None:
 
 
 def _board(journal: str, newest: Sequence[TelemetryEvent], height: int) -> Group:
+    from saga_actors.node_folder import NodeFolder, holder
+
     most, lines = room(height)
     watchdog, now = holder(NodeFolder.of(journal)), time.time()
     with account.opened(journal) as accounts:
@@ -128,10 +129,12 @@ def _draw_one(sagas: Coordinator, journal: str, saga_id: str, events: Events) ->
     setting, drawn_on, found = setting_here(journal), console(width()), None
     try:
         with Live(console=drawn_on, auto_refresh=False, transient=True) as live:
-            while found is None or not (found.status.state.ended or events.ended):
-                began = time.monotonic()
+            while True:
+                began, is_last = time.monotonic(), events.ended
                 found = account_of(sagas, journal, saga_id)
                 live.update(_picture(found, setting, folds=True), refresh=True)
+                if is_last or found.status.state.ended:
+                    return
                 _wait(events, _ignored, time.monotonic() - began)
     finally:
         if found is not None:

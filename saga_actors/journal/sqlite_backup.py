@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
 import attrs
 
-from saga_actors.errors import JournalError, SagaActorsError
+from saga_actors.errors import CorruptionError, JournalError, SagaActorsError
 from saga_actors.journal.sqlite_check import flaw_of
 from saga_actors.journal.sqlite_file import expected_schema, require_file, sync_folder
 from saga_actors.journal.sqlite_reading import again, snapshot
@@ -38,9 +39,9 @@ def back_up(journal: Path, file: Path, *, replace: bool = False) -> Copied:
 
     The writer is not held up; its log cannot be emptied until this is done. Raises BackupError and JournalError.
     """
-    _require_place(journal, file, replace)
     draft = file.parent / f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
+        _require_place(journal, file, replace)
         again(lambda: _copy(journal, draft))
         copied = _checked(draft)
         _sync(draft)
@@ -50,7 +51,8 @@ def back_up(journal: Path, file: Path, *, replace: bool = False) -> Copied:
     except OSError as error:
         raise BackupError(f"{file} could not be written ({error.strerror}); name another place") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
     return copied
 
 
@@ -121,10 +123,11 @@ def _copy_pages(source: apsw.Connection, draft: Path) -> None:
 
 
 def _checked(draft: Path) -> Copied:
-    """What is in the copy; JournalError if that is no journal, or a damaged one."""
+    """What is in the copy; CorruptionError if it is damaged."""
     with snapshot(draft) as db:
         if (flaw := flaw_of(db, list(expected_schema(db)))) is not None:
-            raise JournalError(f"the copy is damaged ({flaw}), as the journal itself must be; see saga-actors doctor")
+            why = f"the copy is damaged ({flaw}), as the journal itself must be; see saga-actors doctor"
+            raise CorruptionError(why)
         return Copied(int(db.execute("SELECT count(*) FROM saga").get), draft.stat().st_size)
 
 

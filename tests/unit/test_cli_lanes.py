@@ -28,7 +28,7 @@ from saga_actors.inputs import (
     TimePassed,
     WorkerDied,
 )
-from saga_actors.journal import SqliteJournal
+from saga_actors.journal import MemoryJournal
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
 from saga_actors.retry import Backoff
@@ -38,7 +38,14 @@ STILL_TO_UNDO = (Back.TO_UNDO, Back.RUNNING, Back.WAITING, Back.FAILED)
 TWICE = Backoff(times=1)
 
 
-def rows(journal: SqliteJournal, story: Story) -> tuple[StepLanes, ...]:
+@pytest.fixture
+def journal() -> MemoryJournal:
+    made = MemoryJournal()
+    made.take_epoch("test")
+    return made
+
+
+def rows(journal: MemoryJournal, story: Story) -> tuple[StepLanes, ...]:
     events = [stored.event for stored in journal.load(story.execution.saga_id)]
     return lanes_of(story.execution, events)
 
@@ -47,12 +54,12 @@ def standings(found: Iterable[StepLanes]) -> list[tuple[Forward, Back | None]]:
     return [(row.forward.standing, row.back.standing) for row in found]
 
 
-def test_a_saga_that_goes_on_has_nothing_in_its_way_back(journal_here: SqliteJournal) -> None:
+def test_a_saga_that_goes_on_has_nothing_in_its_way_back(journal: MemoryJournal) -> None:
     """Done, running, not begun; and before anything was begun, the first step is next."""
-    story = Story(journal_here, 1)
-    assert standings(rows(journal_here, story)) == [(Forward.NEXT, None), (Forward.NOT_BEGUN, None)]
+    story = Story(journal, 1)
+    assert standings(rows(journal, story)) == [(Forward.NEXT, None), (Forward.NOT_BEGUN, None)]
     story.starts().succeeds().starts()
-    reserve, charge = rows(journal_here, story)
+    reserve, charge = rows(journal, story)
     assert standings([reserve, charge]) == [(Forward.DONE, None), (Forward.RUNNING, None)]
     assert [(each.number, each.began, each.ended, each.end) for each in reserve.forward.tries] == [
         (1, 1_001.0, 1_002.0, End.SUCCEEDED)
@@ -60,28 +67,26 @@ def test_a_saga_that_goes_on_has_nothing_in_its_way_back(journal_here: SqliteJou
     assert [each.end for each in charge.forward.tries] == [None]
 
 
-def test_a_rollback_shows_what_was_undone_and_what_is_left(journal_here: SqliteJournal) -> None:
+def test_a_rollback_shows_what_was_undone_and_what_is_left(journal: MemoryJournal) -> None:
     """Of the failed step there is nothing to undo."""
-    story = Story(journal_here, 1).starts().succeeds().starts().fails()
-    assert standings(rows(journal_here, story)) == [(Forward.DONE, Back.TO_UNDO), (Forward.FAILED, Back.NOTHING)]
+    story = Story(journal, 1).starts().succeeds().starts().fails()
+    assert standings(rows(journal, story)) == [(Forward.DONE, Back.TO_UNDO), (Forward.FAILED, Back.NOTHING)]
     story.starts()
-    assert rows(journal_here, story)[0].back.standing is Back.RUNNING
+    assert rows(journal, story)[0].back.standing is Back.RUNNING
     story.succeeds()
-    assert rows(journal_here, story)[0].back.standing is Back.UNDONE
+    assert rows(journal, story)[0].back.standing is Back.UNDONE
 
 
-def test_an_undo_that_failed_is_told_from_one_that_was_skipped(journal_here: SqliteJournal) -> None:
+def test_an_undo_that_failed_is_told_from_one_that_was_skipped(journal: MemoryJournal) -> None:
     """The first waits for somebody; the second was done by hand."""
-    story = Story(journal_here, 1).starts().succeeds().starts().fails().starts().fails()
-    assert rows(journal_here, story)[0].back.standing is Back.FAILED
+    story = Story(journal, 1).starts().succeeds().starts().fails().starts().fails()
+    assert rows(journal, story)[0].back.standing is Back.FAILED
     story.happens(SkipRequested("reserve", "ann", "by hand", "r1"))
-    assert rows(journal_here, story)[0].back.standing is Back.SKIPPED
-    assert [(each.by, each.what) for each in interventions(events_of(journal_here))] == [
-        ("ann", "undid reserve by hand")
-    ]
+    assert rows(journal, story)[0].back.standing is Back.SKIPPED
+    assert [(each.by, each.what) for each in interventions(events_of(journal))] == [("ann", "undid reserve by hand")]
 
 
-def events_of(journal: SqliteJournal) -> list[Event]:
+def events_of(journal: MemoryJournal) -> list[Event]:
     return [stored.event for stored in journal.load("ord_1")]
 
 
@@ -96,70 +101,70 @@ def events_of(journal: SqliteJournal) -> list[Event]:
     ],
 )
 def test_a_step_in_doubt_is_in_doubt_whatever_is_done_about_it(
-    journal_here: SqliteJournal, options: dict[str, object], standing: tuple[Forward, Back | None]
+    journal: MemoryJournal, options: dict[str, object], standing: tuple[Forward, Back | None]
 ) -> None:
     """It is undone, or taken as failed, or has no undo; or it does not matter, or holds its saga."""
-    story = Story(journal_here, 1, plan=plan(**options)).starts().succeeds().starts().fails(Ending.UNKNOWN)
-    assert standings(rows(journal_here, story))[1] == standing
+    story = Story(journal, 1, plan=plan(**options)).starts().succeeds().starts().fails(Ending.UNKNOWN)
+    assert standings(rows(journal, story))[1] == standing
 
 
-def test_each_attempt_has_its_end_and_its_error(journal_here: SqliteJournal) -> None:
+def test_each_attempt_has_its_end_and_its_error(journal: MemoryJournal) -> None:
     """One that timed out goes on until it is quiet; the next one's time is that of its schedule."""
-    story = Story(journal_here, 1, plan=plan(retries=TWICE)).starts().succeeds().starts()
+    story = Story(journal, 1, plan=plan(retries=TWICE)).starts().succeeds().starts()
     story.fails(Ending.TIMED_OUT, "took too long", None)
-    (first,) = rows(journal_here, story)[1].forward.tries
+    (first,) = rows(journal, story)[1].forward.tries
     assert (first.end, first.quiet, first.fault and first.fault.reason) == (End.TIMED_OUT, False, "took too long")
     assert first.again_at is not None
-    assert rows(journal_here, story)[1].forward.standing is Forward.WAITING
+    assert rows(journal, story)[1].forward.standing is Forward.WAITING
     story.happens(Quieted(Phase.EXECUTE, "charge", 1, 1)).starts(60).succeeds()
-    first, second = rows(journal_here, story)[1].forward.tries
+    first, second = rows(journal, story)[1].forward.tries
     assert (first.quiet, second.end) == (True, End.SUCCEEDED)
 
 
-def test_an_attempt_that_another_one_came_before_is_superseded(journal_here: SqliteJournal) -> None:
+def test_an_attempt_that_another_one_came_before_is_superseded(journal: MemoryJournal) -> None:
     """Both were under way; the first success is the step's."""
-    story = Story(journal_here, 1, plan=plan(retries=TWICE)).starts().succeeds().starts()
+    story = Story(journal, 1, plan=plan(retries=TWICE)).starts().succeeds().starts()
     story.fails(Ending.TIMED_OUT, "took too long", None).starts(60)
     story.happens(Succeeded(Phase.EXECUTE, "charge", 1, 1, None))
     assert story.execution.state is SagaState.COMPLETED
-    assert [each.end for each in rows(journal_here, story)[1].forward.tries] == [End.SUCCEEDED, End.SUPERSEDED]
+    assert [each.end for each in rows(journal, story)[1].forward.tries] == [End.SUCCEEDED, End.SUPERSEDED]
 
 
-def test_a_superseded_attempt_comes_to_rest(journal_here: SqliteJournal) -> None:
+def test_a_superseded_attempt_comes_to_rest(journal: MemoryJournal) -> None:
     """Where its saga goes on, the journal says so."""
     two = plan(retries=TWICE)
     three = SagaPlan("three", (*two.steps, StepPlan("ship")))
-    story = Story(journal_here, 1, plan=three).starts().succeeds().starts()
+    story = Story(journal, 1, plan=three).starts().succeeds().starts()
     story.fails(Ending.TIMED_OUT, "took too long", None).starts(60)
     story.happens(Succeeded(Phase.EXECUTE, "charge", 1, 1, None))
-    assert [each.end for each in rows(journal_here, story)[1].forward.tries] == [End.SUCCEEDED, None]
+    assert [each.end for each in rows(journal, story)[1].forward.tries] == [End.SUCCEEDED, None]
     story.happens(Succeeded(Phase.EXECUTE, "charge", 2, 1, None))
-    assert [(each.end, each.quiet) for each in rows(journal_here, story)[1].forward.tries] == [
+    assert [(each.end, each.quiet) for each in rows(journal, story)[1].forward.tries] == [
         (End.SUCCEEDED, True),
         (End.SUPERSEDED, True),
     ]
 
 
-def test_a_row_has_the_keys_of_both_effects(journal_here: SqliteJournal) -> None:
+def test_a_row_has_the_keys_of_both_effects(journal: MemoryJournal) -> None:
     """They are what the steps were given."""
-    (reserve, _) = rows(journal_here, Story(journal_here, 1))
+    (reserve, _) = rows(journal, Story(journal, 1))
     assert reserve.forward.key == idempotency_key("place-order", "ord_1", "reserve", Phase.EXECUTE)
     assert reserve.back.key == idempotency_key("place-order", "ord_1", "reserve", Phase.COMPENSATE)
 
 
-def test_what_operators_say_is_told_with_who_and_why(journal_here: SqliteJournal) -> None:
+def test_what_operators_say_is_told_with_who_and_why(journal: MemoryJournal) -> None:
     """All verbs but those that change nothing of the saga; a deadline is nobody's."""
-    held = Story(journal_here, 1, plan=plan(on_unknown=OnUnknown.HOLD)).starts().succeeds().starts()
+    held = Story(journal, 1, plan=plan(on_unknown=OnUnknown.HOLD)).starts().succeeds().starts()
     held.fails(Ending.UNKNOWN).happens(RetryRequested("ann", "the bank is back", "r1")).starts().fails(Ending.UNKNOWN)
     held.happens(SettleRequested("charge", False, "bob", "the bank says so", None, "r2")).starts().fails()
     held.happens(ResolveRequested(SagaState.COMPENSATED, "cem", "by hand", "r3"))
-    told = [(each.by, each.what, each.reason) for each in interventions(events_of(journal_here))]
+    told = [(each.by, each.what, each.reason) for each in interventions(events_of(journal))]
     assert told == [
         ("ann", "had it tried again", "the bank is back"),
         ("bob", "said that charge did not happen", "the bank says so"),
         ("cem", "ended it by hand as compensated", "by hand"),
     ]
-    assert rows(journal_here, held)[1].forward.settled_by == "bob"
+    assert rows(journal, held)[1].forward.settled_by == "bob"
 
 
 # Any saga.

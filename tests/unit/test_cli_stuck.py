@@ -20,7 +20,7 @@ from saga_actors.cli.main import saga_actors
 from saga_actors.cli.remedies import Setting, remedies
 from saga_actors.events import Ending, HoldReason
 from saga_actors.inputs import HoldRequested, ResolveRequested, WorkerDied
-from saga_actors.journal import SqliteJournal
+from saga_actors.journal import Journal, MemoryJournal, SqliteJournal
 from saga_actors.outcomes import Action, SagaState
 from saga_actors.plan import OnUnknown
 from saga_actors.status import status_of
@@ -29,11 +29,11 @@ AT = 1_795_000_000.0
 HELD_PLAN = plan(on_unknown=OnUnknown.HOLD)
 
 
-def fatal(journal: SqliteJournal, saga_id: str, at: float = AT) -> Story:
+def fatal(journal: Journal, saga_id: str, at: float = AT) -> Story:
     return Story(journal, 1, saga_id, at=at).starts().succeeds().starts().fails().starts().fails(reason="gone")
 
 
-def held(journal: SqliteJournal, saga_id: str, at: float = AT) -> Story:
+def held(journal: Journal, saga_id: str, at: float = AT) -> Story:
     return Story(journal, 1, saga_id, HELD_PLAN, at).starts().succeeds().starts().fails(Ending.UNKNOWN)
 
 
@@ -181,23 +181,30 @@ STUCK = {
 }
 
 
-def cut_short(journal: SqliteJournal, saga_id: str) -> Story:
+def cut_short(journal: Journal, saga_id: str) -> Story:
     story = Story(journal, 1, saga_id).starts().succeeds().starts().fails()
     while story.execution.state is not SagaState.HELD:
         story.starts().happens(WorkerDied(WORKER))
     return story
 
 
-def parked(journal: SqliteJournal, saga_id: str, reason: HoldReason) -> Story:
+def parked(journal: Journal, saga_id: str, reason: HoldReason) -> Story:
     return Story(journal, 1, saga_id).starts().happens(HoldRequested(reason, "for a reason"))
+
+
+@pytest.fixture
+def memory() -> MemoryJournal:
+    made = MemoryJournal()
+    made.take_epoch("test")
+    return made
 
 
 @pytest.mark.usefixtures("types")
 @pytest.mark.parametrize("saga_id", ["ord_1", "it's; rm -rf ~", "-x", "--yes", "$(id)", "Ü ö"])
 @pytest.mark.parametrize("kind", STUCK)
-def test_each_command_is_one_that_the_verb_takes(journal_here: SqliteJournal, kind: str, saga_id: str) -> None:
+def test_each_command_is_one_that_the_verb_takes(memory: MemoryJournal, kind: str, saga_id: str) -> None:
     """As a shell splits it, whatever the id; and there is one for each thing that is allowed."""
-    status = status_of(STUCK[kind](journal_here, saga_id).execution, served=True)
+    status = status_of(STUCK[kind](memory, saga_id).execution, served=True)
     commands = [cure.command for cure in remedies(status, Setting("sqlite:////a%20b/sagas.db", False))]
     for command in commands:
         program, verb, *words = shlex.split(command)
@@ -217,9 +224,9 @@ def parsed(verb: str, words: list[str]) -> dict[str, object]:
     return command.make_context(verb, list(words)).params
 
 
-def test_a_changed_definition_is_accepted_with_its_module(journal_here: SqliteJournal) -> None:
+def test_a_changed_definition_is_accepted_with_its_module(memory: MemoryJournal) -> None:
     """Which a registered name does not tell, unless the settings do; module:Class does."""
-    status = status_of(parked(journal_here, "ord_1", HoldReason.DEFINITION_CHANGED).execution, served=True)
+    status = status_of(parked(memory, "ord_1", HoldReason.DEFINITION_CHANGED).execution, served=True)
 
     def accept(name: str, setting: Setting) -> str:
         named = attrs.evolve(status, saga=name, allowed_actions=(Action.ACCEPT,))
@@ -231,7 +238,7 @@ def test_a_changed_definition_is_accepted_with_its_module(journal_here: SqliteJo
     assert accept("shop:PlaceOrder", Setting()) == 'saga-actors accept shop:PlaceOrder --reason "..."'
 
 
-def test_an_undo_is_skipped_by_the_name_of_its_step(journal_here: SqliteJournal) -> None:
+def test_an_undo_is_skipped_by_the_name_of_its_step(memory: MemoryJournal) -> None:
     """Also where the saga is held and not fatal."""
-    status = status_of(cut_short(journal_here, "ord_1").execution, served=True)
+    status = status_of(cut_short(memory, "ord_1").execution, served=True)
     assert 'saga-actors skip ord_1 reserve --reason "..."' in [each.command for each in remedies(status, Setting())]
