@@ -52,7 +52,8 @@ def context_of(saga: type[Saga[Any]], text: str) -> Any:
     try:
         return decode_context(given.encode(), saga.definition.context_type)
     except ContextError as error:
-        raise click.UsageError(f"the context does not fit {saga.definition.name}: {error}") from None
+        why = str(error).removeprefix("stored ")
+        raise click.UsageError(f"the context does not fit {saga.definition.name}: {why}") from None
 
 
 def _read(text: str) -> str:
