@@ -156,14 +156,13 @@ def test_the_journal_is_read_where_no_node_is(premises: Premises) -> None:
         outcome = sagas.run(PlaceOrder, premises.context(), saga_id="done")
         sagas.start(Trip, premises.context(gates=["hotel"], gate="late"), saga_id="open")
         premises.until_called("hotel")
-        premises.outside.open("late")
-        sagas.close(drain=5.0)
+        sagas.close(drain=0.0)
     assert premises.is_deserted()
     sagas = premises.coordinator()
     assert sagas.result("done", PlaceOrder, timeout=0) == outcome
     assert sagas.status("done").outcome == outcome
     status = sagas.status("open")
-    assert (status.state, status.served, status.completed_steps) == (SagaState.RUNNING, False, ("flight", "hotel"))
+    assert (status.state, status.served, status.completed_steps) == (SagaState.RUNNING, False, ("flight",))
     assert [line.saga_id for line in sagas.list()] == ["open", "done"]
     assert len(sagas.history("done")) > 8
     for ask in (sagas.status, sagas.history, sagas.result):
