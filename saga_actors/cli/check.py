@@ -13,10 +13,8 @@ from saga_actors.cli.exits import ExitCode
 from saga_actors.cli.sagas import found
 from saga_actors.cli.terminal import safe, show
 from saga_actors.cli.unwinding import Unwinding, unwindings, warnings
-from saga_actors.definition import Saga
-from saga_actors.errors import ContextError
 from saga_actors.events import Ending
-from saga_actors.journal.codec import encode_context
+from saga_actors.journal.codec.storable import unstorable
 from saga_actors.outcomes import SagaState
 from saga_actors.plan import SagaPlan, StepPlan
 from saga_actors.retry import Backoff
@@ -36,25 +34,14 @@ def check(saga: str, deadline: timedelta | None, strict: bool, app: tuple[str, .
     """
     cls = found(saga, app)
     plan = cls.definition.plan
-    told = [*_unstorable(cls), *warnings(plan, None if deadline is None else deadline.total_seconds())]
+    told = [f"{flaw}; no saga can be started with it" for flaw in unstorable(cls.definition.context_type)]
+    told += warnings(plan, None if deadline is None else deadline.total_seconds())
     if form == "json":
         json_form.print_one(as_json(plan, told), form)
     else:
         for line in lines(plan, told):
             show(safe(line))
     return ExitCode.FAILED if strict and told else ExitCode.OK
-
-
-def _unstorable(cls: type[Saga[Any]]) -> list[str]:
-    """A context class whose fields could not be kept in a journal; a value is not needed to see that."""
-    kind = cls.definition.context_type
-    if kind is dict:
-        return []
-    try:
-        encode_context(object(), kind)
-    except ContextError as error:
-        return [f"the context cannot be stored: {error}"] if "cannot be stored" in str(error) else []
-    return []
 
 
 def lines(plan: SagaPlan, told: Sequence[str]) -> Iterator[str]:
