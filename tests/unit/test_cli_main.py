@@ -75,7 +75,7 @@ def test_help_loads_nothing_that_only_other_verbs_need() -> None:
         (["status", "s1", "-j", "sagas.db"], "is no URL; expected sqlite:///relative.db"),
         (["list", *JOURNAL, "--since", "yesterday"], "is no time; expected a span such as 90s"),
         (["list", *JOURNAL, "-o", "yaml"], "is not one of 'text', 'json', 'jsonl'"),
-        (["run", "shop:Order", "{}", *JOURNAL], "the module 'shop' cannot be imported"),
+        (["run", "no_such_shop:Order", "{}", *JOURNAL], "the module 'no_such_shop' cannot be imported"),
         (["run", "Order", "{}", *JOURNAL], "there is no saga 'Order'"),
         (["up", "-A", "no.such.shop", *JOURNAL], "the module 'no.such.shop' cannot be imported"),
     ],
