@@ -67,3 +67,12 @@ def test_every_test_that_is_named_is_there(document: Path) -> None:
 def test_the_diagram_of_the_states_is_that_of_the_table() -> None:
     """It is drawn, and not written."""
     assert f"```mermaid\n{state_diagram()}\n```" in (ROOT / "docs" / "guarantees.md").read_text()
+
+
+def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
+    """Each of its table is in docs/performance.md, where the command is that measures them."""
+    table = (ROOT / "README.md").read_text().partition("## How fast it is")[2].partition("\n## ")[0]
+    figures = re.findall(r"^\| .+ \| ([\d.,]+) .*\|$", table, re.MULTILINE)
+    measured = (ROOT / "docs" / "performance.md").read_text()
+    assert figures
+    assert not [figure for figure in figures if figure not in measured]
