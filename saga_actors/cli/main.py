@@ -16,7 +16,7 @@ from saga_actors.cli.exits import ExitCode, code_of
 from saga_actors.cli.terminal import safe, say
 from saga_actors.errors import SagaActorsError, SagaInterruptedError
 
-DEBUG_VARIABLE = "SAGA_ACTORS_DEBUG"
+DEBUG, DEBUG_VARIABLE = "--debug", "SAGA_ACTORS_DEBUG"
 
 
 class Verb(NamedTuple):
@@ -91,7 +91,7 @@ class Verbs(click.Group):
     epilog="Exit codes: 0 answered, 1 unexpected or unknown id, 2 usage, 3 no node or journal; of run and of status "
     "--exit-code also 10 compensated, 20 fatal, 30 held, 4 timed out.",
 )
-@click.option("--debug", is_flag=True, envvar=DEBUG_VARIABLE, help="Show the traceback of an error, and all logs.")
+@click.option(DEBUG, is_flag=True, envvar=DEBUG_VARIABLE, help="Show the traceback of an error, and all logs.")
 def saga_actors(debug: bool) -> None:
     """Durable sagas: run them, ask about them, and help those that are stuck.
 
@@ -103,7 +103,8 @@ def saga_actors(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verb that the arguments name; the exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    given = sorted(typed, key=lambda each: each != DEBUG)  # it may stand anywhere
     try:
         return int(saga_actors.main(given, prog_name="saga-actors", standalone_mode=False) or 0)
     except click.exceptions.Exit as ended:
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt) as interrupted:
         return _interrupted(interrupted)
     except Exception as error:
-        if "--debug" in given or os.environ.get(DEBUG_VARIABLE):
+        if DEBUG in given or os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()
         return _told(error)
 

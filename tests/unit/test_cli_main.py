@@ -134,6 +134,7 @@ def test_what_nobody_expected_is_one_line_and_a_traceback_if_asked_for(
     assert said.code == 1
     assert said.err == "Error: ZeroDivisionError: by \\x1b[31mnothing; saga-actors --debug ... shows where\n"
     assert "Traceback" in types("--debug", "status", "s1", *JOURNAL).err
+    assert "Traceback" in types("status", "s1", *JOURNAL, "--debug").err
 
 
 def test_a_pipe_that_is_closed_early_is_no_error(journal_here: SqliteJournal, tmp_path: Path) -> None:
