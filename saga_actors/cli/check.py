@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from saga_actors.cli import json_form, moments, options
+from saga_actors.cli.caveats import caveats
 from saga_actors.cli.exits import ExitCode
+from saga_actors.cli.paragraph import Paragraph
 from saga_actors.cli.sagas import found
-from saga_actors.cli.terminal import safe, show
-from saga_actors.cli.unwinding import Unwinding, unwindings, warnings
+from saga_actors.cli.unwinding import Unwinding, unwindings
 from saga_actors.events import Ending
 from saga_actors.journal.codec.storable import unstorable
 from saga_actors.outcomes import SagaState
@@ -34,37 +35,42 @@ def check(saga: str, deadline: timedelta | None, strict: bool, app: tuple[str, .
     """
     cls = found(saga, app)
     plan = cls.definition.plan
+    unwound = unwindings(plan)
     told = [f"{flaw}; no saga can be started with it" for flaw in unstorable(cls.definition.context_type)]
-    told += warnings(plan, None if deadline is None else deadline.total_seconds())
+    told += caveats(plan, unwound, None if deadline is None else deadline.total_seconds())
     if form == "json":
-        json_form.print_one(as_json(plan, told), form)
+        json_form.print_one(as_json(plan, unwound, told), form)
     else:
-        for line in lines(plan, told):
-            show(safe(line))
+        for paragraph in paragraphs(plan, unwound, told):
+            paragraph.show()
     return ExitCode.FAILED if strict and told else ExitCode.OK
 
 
-def lines(plan: SagaPlan, told: Sequence[str]) -> Iterator[str]:
+def paragraphs(plan: SagaPlan, unwound: Sequence[Unwinding], told: Sequence[str]) -> Iterator[Paragraph]:
     """The definition, its unwindings, and the warnings."""
     limit = "" if plan.max_running is None else f", at most {plan.max_running} at a time"
-    yield f"{plan.saga}: {len(plan.steps)} steps{limit}; context: {plan.context}"
+    yield Paragraph(f"{plan.saga}: {_counted(len(plan.steps), 'step')}{limit}; context: {plan.context}")
     width = max(len(step.name) for step in plan.steps)
     for number, step in enumerate(plan.steps, 1):
-        yield f"{number:>3} {step.name:<{width}}  {_declared(step)}"
-    yield ""
-    for unwinding in unwindings(plan):
+        yield Paragraph(f"{number:>3} {step.name:<{width}}  {_declared(step)}", hang=width + 6)
+    yield Paragraph("")
+    for unwinding in unwound:
         yield from _told(unwinding)
-    yield ""
-    yield from (f"warning: {warning}" for warning in told)
-    yield f"{len(told)} warnings" if len(told) != 1 else "1 warning"
+    yield Paragraph("")
+    yield from (Paragraph(f"warning: {warning}", hang=4) for warning in told)
+    yield Paragraph(_counted(len(told), "warning"))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _declared(step: StepPlan) -> str:
     words = [f"timeout {moments.lasting(step.timeout)}"]
     if step.retries.times:
-        words.append(_tries("retries", step.retries))
+        words.append(_retries(step.retries))
     if step.reruns != 3:
-        words.append("at most once" if step.reruns == 0 else f"{step.reruns} reruns")
+        words.append("at most once" if step.reruns == 0 else _counted(step.reruns, "rerun"))
     if step.on_failure != "rollback":
         words.append("its failure is ignored")
     if step.on_unknown != "compensate":
@@ -76,20 +82,20 @@ def _declared(step: StepPlan) -> str:
 def _undo(step: StepPlan) -> str:
     if not step.compensable:
         return "no undo"
-    return f"undo: timeout {moments.lasting(step.compensate_timeout)}, {_tries('retries', step.compensate_retries)}"
+    return f"undo: timeout {moments.lasting(step.compensate_timeout)}, {_retries(step.compensate_retries)}"
 
 
-def _tries(what: str, backoff: Backoff) -> str:
-    return f"{backoff.times} {what if backoff.times != 1 else what.removesuffix('s')}"
+def _retries(backoff: Backoff) -> str:
+    return f"{backoff.times} {'retry' if backoff.times == 1 else 'retries'}"
 
 
-def _told(unwinding: Unwinding) -> Iterator[str]:
+def _told(unwinding: Unwinding) -> Iterator[Paragraph]:
     how = "fails" if unwinding.ending is Ending.FAILED else "may have happened"
-    yield f"if {unwinding.step} {how}: {_end(unwinding)}"
+    yield Paragraph(f"if {unwinding.step} {how}: {_end(unwinding)}")
     if unwinding.kept:
-        yield f"    nothing undoes: {', '.join(unwinding.kept)}"
+        yield Paragraph(f"    nothing undoes: {', '.join(unwinding.kept)}")
     if unwinding.in_doubt:
-        yield f"    stays in doubt: {', '.join(unwinding.in_doubt)}"
+        yield Paragraph(f"    stays in doubt: {', '.join(unwinding.in_doubt)}")
 
 
 def _end(unwinding: Unwinding) -> str:
@@ -101,7 +107,7 @@ def _end(unwinding: Unwinding) -> str:
     return f"undone: {undone}" if undone else "nothing is undone"
 
 
-def as_json(plan: SagaPlan, told: Sequence[str]) -> dict[str, Any]:
+def as_json(plan: SagaPlan, unwound: Sequence[Unwinding], told: Sequence[str]) -> dict[str, Any]:
     """The same as a document."""
     return {
         "saga": plan.saga,
@@ -131,7 +137,7 @@ def as_json(plan: SagaPlan, told: Sequence[str]) -> dict[str, Any]:
                 "kept": list(each.kept),
                 "in_doubt": list(each.in_doubt),
             }
-            for each in unwindings(plan)
+            for each in unwound
         ],
         "warnings": list(told),
     }

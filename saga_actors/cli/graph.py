@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from saga_actors.cli import options
+from saga_actors.cli.paragraph import Paragraph
 from saga_actors.cli.sagas import found
 from saga_actors.cli.terminal import safe, show
 from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
@@ -25,6 +26,10 @@ def graph(saga: str, form: str, app: tuple[str, ...]) -> None:
     plan = found(saga, app).definition.plan
     for line in as_mermaid(plan) if form == "mermaid" else as_text(plan):
         show(line)
+    if form == "text":
+        show()
+        for note in notes(plan):
+            Paragraph(note, hang=4).show()
 
 
 def as_text(plan: SagaPlan) -> Iterator[str]:
@@ -37,16 +42,30 @@ def as_text(plan: SagaPlan) -> Iterator[str]:
     for name, step, undo in zip(names, plan.steps, [ON, *undos], strict=False):
         yield _line(DOWN, "", UP, width)
         ignored = step.on_failure is OnFailure.IGNORE
-        yield _line(name, "── ignored" if ignored else "── fails ──▶", undo, width)
+        yield _line(name, "╳ ignored" if ignored else "── fails ──▶", undo, width)
     yield _line(DOWN, "", UP if undos[-1] != ON else "", width)
     yield _line("completed", "", undos[-1] if undos[-1] != ON else "", width)
 
 
+HELD = "held"
 DOWN, UP, ON = "    ▼", "    ▲", "    │"
 
 
 def _line(forward: str, between: str, back: str, width: int) -> str:
     return f"{forward:<{width}}  {between:<12}  {back}".rstrip()
+
+
+def notes(plan: SagaPlan) -> Iterator[str]:
+    """What the picture in text has no room for: doubt, and the ends that need somebody."""
+    ways = {step.name: _when_unknown(number, step) for number, step in enumerate(plan.steps, 1)}
+    undone = [step for step, way in ways.items() if way not in (None, HELD)]
+    held = [step for step, way in ways.items() if way == HELD]
+    if undone:
+        yield f"undone as well if it may have happened: {', '.join(undone)}"
+    if held:
+        yield f"held for an operator if it may have happened: {', '.join(held)}"
+    if any(step.compensable for step in plan.steps):
+        yield "fatal if an undo fails for good"
 
 
 def as_mermaid(plan: SagaPlan) -> Iterator[str]:
@@ -70,13 +89,13 @@ def as_mermaid(plan: SagaPlan) -> Iterator[str]:
     if any(step.compensable for step in plan.steps):
         yield "    fatal([fatal])"
     if any(step.on_unknown is OnUnknown.HOLD for step in plan.steps):
-        yield "    held([held])"
+        yield f"    {HELD}([held])"
 
 
 def _when_unknown(number: int, step: StepPlan) -> str | None:
     """Where a step leads of which nobody knows; None if that is no way of its own."""
     if step.on_unknown is OnUnknown.HOLD:
-        return "held"
+        return HELD
     undone = step.on_unknown is OnUnknown.COMPENSATE and step.on_failure is OnFailure.ROLLBACK
     return f"u{number}" if undone and step.compensable else None
 

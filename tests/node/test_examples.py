@@ -79,3 +79,49 @@ def test_an_order_in_one_file(tmp_path: Path) -> None:
     assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
     assert holders(NodeFolder.of(f"sqlite:///{tmp_path}/sagas.db")) == set()
     assert those_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "unknown_outcome.py",
+            [
+                "undone, for charge is unknown: the bank gave no answer; the bank has 0",
+                "held; in doubt: charge; the bank has 90",
+                "settled by hand, and completed; the bank has 90",
+            ],
+        ),
+        (
+            "typed_context.py",
+            [
+                "379.60 in all, arrives on 2026-11-25",
+                "not placed: no van is that big; it would have been 19960.00",
+                "context: lines[0].count is float; expected int",
+            ],
+        ),
+        (
+            "stuck_order.py",
+            [
+                "create_shipment failed: no carrier answers; and the undo of charge_payment: the bank is closed",
+                "ord_1 is fatal; left to undo: charge_payment; allowed: retry, skip, resolve",
+                "create_shipment failed: no carrier answers; and the undo of charge_payment: the bank is closed",
+                "ord_2 is fatal; left to undo: charge_payment; allowed: retry, skip, resolve",
+                "ord_1 is compensated; left to undo: nothing; allowed: nothing",
+                "ord_2 is compensated; left to undo: charge_payment; allowed: nothing",
+                "resolved by ann",
+            ],
+        ),
+    ],
+)
+def test_an_example_says_what_it_shows(tmp_path: Path, script: str, said: list[str]) -> None:
+    """To the letter; and it leaves no process and no file."""
+    ran = run(script, tmp_path)
+    assert (ran.returncode, ran.stderr, ran.stdout.splitlines()) == (0, "", said)
+    assert those_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_example_hides_a_module_of_the_standard_library() -> None:
+    """Python looks into a script's folder first, for everything."""
+    assert not {path.stem for path in EXAMPLES.glob("*.py")} & sys.stdlib_module_names

@@ -1,98 +1,36 @@
-"""`check` and `graph`: what is undone when a step fails, as the state machine itself has it; and how that looks."""
+"""`check`: a definition, what is undone for a failure at each step, and what may surprise."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_rig import Types
+from definition_rig import CHARGE, LOG, NOTIFY, RESERVE, SHOP, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_actors.cli.graph import as_mermaid, as_text
-from saga_actors.cli.unwinding import Unwinding, unwindings, warnings
-from saga_actors.events import Ending
-from saga_actors.outcomes import SagaState
-from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
-
-MODULE = """
-import attrs
-from saga_actors import Saga, step
-
-def go(context): ...
-
-class Order(Saga, max_running=5):
-    reserve = step(go, compensate=go)
-    charge = step(go, compensate=go, timeout=10, retries=3)
-    log = step(go)
-    ship = step(go, compensate=go, on_unknown="hold")
-    notify = step(go, on_failure="ignore")
-"""
+from saga_actors.cli.caveats import as_typed, caveats
+from saga_actors.cli.moments import span
+from saga_actors.cli.paragraph import Paragraph
+from saga_actors.cli.unwinding import unwindings
+from saga_actors.plan import SagaPlan, StepPlan
+from saga_actors.retry import Backoff
 
 
 @pytest.fixture
 def shop(tmp_path: Path, types: Types) -> Iterator[Types]:
-    """Commands typed beside a module with a saga."""
-    (tmp_path / "checked_shop.py").write_text(MODULE)
+    """Commands typed beside a module with sagas."""
+    (tmp_path / "checked_shop.py").write_text(SHOP)
     yield types
     sys.modules.pop("checked_shop", None)
 
 
-def plan(*steps: StepPlan) -> SagaPlan:
-    return SagaPlan("order", steps)
-
-
-RESERVE, CHARGE = StepPlan("reserve", compensable=True), StepPlan("charge", compensable=True)
-LOG, NOTIFY = StepPlan("log"), StepPlan("notify", on_failure=OnFailure.IGNORE)
-
-
-def test_a_failure_undoes_what_was_done_in_reverse() -> None:
-    """And a doubt undoes the step itself, too; what nothing undoes is named."""
-    compensated = SagaState.COMPENSATED
-    assert unwindings(plan(RESERVE, LOG, CHARGE)) == (
-        Unwinding("reserve", Ending.FAILED, compensated, (), ()),
-        Unwinding("reserve", Ending.UNKNOWN, compensated, ("reserve",), ()),
-        Unwinding("log", Ending.FAILED, compensated, ("reserve",), ()),
-        Unwinding("log", Ending.UNKNOWN, compensated, ("reserve",), (), ("log",)),
-        Unwinding("charge", Ending.FAILED, compensated, ("reserve",), ("log",)),
-        Unwinding("charge", Ending.UNKNOWN, compensated, ("charge", "reserve"), ("log",)),
-    )
-
-
-def test_options_of_a_step_change_what_becomes_of_it() -> None:
-    """It may be ignored, held, or taken for failed."""
-    hold = StepPlan("pay", compensable=True, on_unknown=OnUnknown.HOLD)
-    assume = StepPlan("pay", compensable=True, on_unknown=OnUnknown.ASSUME_FAILED)
-    assert [each.state for each in unwindings(plan(NOTIFY))] == [SagaState.COMPLETED] * 2
-    assert unwindings(plan(hold))[1].state is SagaState.HELD
-    assert unwindings(plan(assume))[1] == Unwinding("pay", Ending.UNKNOWN, SagaState.COMPENSATED, (), (), ("pay",))
-
-
-STEPS = st.builds(
-    StepPlan,
-    st.just(""),
-    compensable=st.booleans(),
-    on_failure=st.sampled_from(OnFailure),
-    on_unknown=st.sampled_from(OnUnknown),
-)
-
-
-@given(st.lists(STEPS, min_size=1, max_size=5))
-def test_whatever_is_declared_undos_come_in_reverse_and_nothing_twice(steps: list[StepPlan]) -> None:
-    """P2, P3: what is undone, what is kept and what is in doubt are different steps, none behind the one that ended."""
-    named = [
-        StepPlan(f"s{n}", s.compensable, on_failure=s.on_failure, on_unknown=s.on_unknown) for n, s in enumerate(steps)
-    ]
-    for each in unwindings(plan(*named)):
-        assert list(each.undone) == sorted(each.undone, reverse=True)
-        touched = [*each.undone, *each.kept]
-        assert len(set(touched)) == len(touched)
-        if each.state is SagaState.COMPENSATED:
-            assert all(name <= each.step for name in (*touched, *each.in_doubt))
+def surprises(saga: SagaPlan, deadline: float | None = None) -> list[str]:
+    return caveats(saga, unwindings(saga), deadline)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +39,7 @@ def test_whatever_is_declared_undos_come_in_reverse_and_nothing_twice(steps: lis
         ((RESERVE, CHARGE), []),
         ((RESERVE, NOTIFY), []),
         ((LOG,), []),
-        ((LOG, CHARGE), ["nothing undoes log, and charge can still fail: give it a compensate"]),
+        ((LOG, CHARGE), ["nothing undoes log, and charge can still fail: if its effect must not stay"]),
         (
             (RESERVE, LOG),
             ["a failure of log, the last step, undoes all that was done before (reserve): if that is not"],
@@ -110,7 +48,7 @@ def test_whatever_is_declared_undos_come_in_reverse_and_nothing_twice(steps: lis
 )
 def test_what_may_surprise_is_said(steps: tuple[StepPlan, ...], expected: list[str]) -> None:
     """With what to do; and nothing else is."""
-    found = warnings(plan(*steps))
+    found = surprises(plan(*steps))
     assert len(found) == len(expected)
     for warning, beginning in zip(found, expected, strict=True):
         assert warning.startswith(beginning)
@@ -118,9 +56,26 @@ def test_what_may_surprise_is_said(steps: tuple[StepPlan, ...], expected: list[s
 
 def test_a_deadline_is_held_against_the_timeouts() -> None:
     """All steps together."""
-    assert warnings(plan(RESERVE, CHARGE), deadline=60.0) == ()
-    (found,) = warnings(plan(RESERVE, CHARGE), deadline=59.0)
-    assert found.startswith("a deadline of 59 s is shorter than the timeouts of all steps together (60 s")
+    assert surprises(plan(RESERVE, CHARGE), deadline=60.0) == []
+    (found,) = surprises(plan(RESERVE, CHARGE), deadline=59.0)
+    assert found.startswith("a deadline of 59s is shorter than the timeouts of all steps together (1m, without retries")
+
+
+def test_a_deadline_is_held_against_all_attempts() -> None:
+    """With the longest waits between them: 30 s for reserve; for pay 3 times 10 s, and 60 and 90 s between."""
+    pay = StepPlan("pay", True, timeout=10.0, retries=Backoff(2, first_delay=60.0, max_delay=90.0))
+    assert surprises(plan(RESERVE, pay), deadline=210.0) == []
+    (found,) = surprises(plan(RESERVE, pay), deadline=209.0)
+    assert found.startswith("a deadline of 3m29s is shorter than all attempts of all steps with the waits between")
+    assert "(3m30s)" in found
+
+
+@given(st.integers(0, 400_000_000).map(lambda milliseconds: milliseconds / 1_000))
+def test_a_deadline_that_is_proposed_can_be_typed(seconds: float) -> None:
+    """To the millisecond, as `--deadline` reads it."""
+    typed = span(as_typed(seconds))
+    assert typed is not None
+    assert typed.total_seconds() == pytest.approx(seconds, abs=1e-4)
 
 
 def test_a_definition_is_checked(shop: Types) -> None:
@@ -156,48 +111,39 @@ def test_a_definition_is_checked_for_programs(shop: Types) -> None:
     }
 
 
-def test_a_definition_is_drawn(shop: Types) -> None:
-    """Forward goes down, back goes up."""
-    assert (
-        shop("graph", "checked_shop:Order").out
-        == """\
-forward                  back
-                         compensated
-    ▼                        ▲
-reserve    ── fails ──▶      │
-    ▼                        ▲
-charge     ── fails ──▶  undo of reserve
-    ▼                        ▲
-log        ── fails ──▶  undo of charge
-    ▼                        ▲
-ship       ── fails ──▶      │
-    ▼                        ▲
-notify     ── ignored    undo of ship
-    ▼
-completed
-"""
-    )
+def test_a_definition_of_one_step_is_told_in_the_singular(shop: Types) -> None:
+    """And what is not the default is said."""
+    said = shop("check", "-A", "checked_shop", "ping")
+    assert said.out.splitlines()[:2] == [
+        "ping: 1 step; context: dict",
+        "  1 ask  timeout 30 s, 1 retry, at most once, no undo",
+    ]
 
 
-def test_a_definition_is_drawn_for_mermaid(shop: Types) -> None:
-    """Every node that an edge leads to is there."""
-    said = shop("graph", "checked_shop:Order", "--format", "mermaid").out
-    assert said.startswith("flowchart TD\n")
-    drawn = set(re.findall(r"^    (\w+)[\[(]", said, re.MULTILINE)) | {"accepted"}
-    assert set(re.findall(r"> (\w+)$", said, re.MULTILINE)) <= drawn
-    for edge in (
-        "s2 -. fails .-> u1",
-        "s2 -. may have happened .-> u2",
-        "s4 -. may have happened .-> held",
-        "u4 --> u2",
-    ):
-        assert f"    {edge}\n" in said
+def test_a_context_that_cannot_be_stored_is_found(shop: Types) -> None:
+    """By its path, before there is any."""
+    (warning,) = json.loads(shop("check", "checked_shop:Post", "-o", "json").out)["warnings"]
+    assert warning.startswith("context.at is annotated as ")
+    assert warning.endswith("; no saga can be started with it")
 
 
-@given(st.text(min_size=1, max_size=30))
-def test_no_name_breaks_a_picture(name: str) -> None:
-    """Whatever characters it has."""
-    odd = plan(StepPlan(name, compensable=True), LOG)
-    assert len(list(as_text(odd))) == 8
-    node = next(line for line in as_mermaid(odd) if line.startswith("    s1["))
-    assert re.fullmatch(r'    s1\["[\w #;-]*"\]', node)
+def test_a_deadline_is_typed_as_a_span(shop: Types) -> None:
+    """And one that is none is a mistake of usage."""
+    assert "a deadline of 1m is shorter" in shop("check", "checked_shop:Order", "--deadline", "60s").out
+    wrong = shop("check", "checked_shop:Order", "--deadline", "soon")
+    assert (wrong.code, wrong.out) == (2, "")
+
+
+def test_a_saga_that_is_not_there_is_a_mistake_of_usage(shop: Types) -> None:
+    """And those that there are, are named."""
+    wrong = shop("check", "checked_shop:Odrer")
+    assert wrong.code == 2
+    assert "there are checked_shop:Order" in wrong.err
+
+
+def test_what_is_long_is_broken_between_words_and_indented() -> None:
+    """No name is, for somebody may want to copy it; and control characters are seen."""
+    long = Paragraph("if ship fails: undone: charge_the_customer <- reserve\x1b[31m", hang=4)
+    assert long.broken(30) == ["if ship fails: undone:", "    charge_the_customer <-", "    reserve\\x1b[31m"]
+    assert Paragraph("charge_the_customer").broken(5) == ["charge_the_customer"]
+    assert Paragraph("").broken(80) == [""]
