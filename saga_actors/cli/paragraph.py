@@ -1,4 +1,4 @@
-"""A line of text that is broken where a terminal ends, with its rest indented; for no terminal it stays in one piece."""
+"""A line of text that is broken where a terminal ends, its rest indented; for no terminal it stays in one piece."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from saga_actors.plan import OnFailure, OnUnknown, SagaPlan, StepPlan
 
 SHOP = """
+from collections.abc import Callable
 import attrs
 from saga_actors import Saga, step
 
@@ -20,13 +21,13 @@ class Order(Saga, max_running=5):
     ship = step(go, compensate=go, on_unknown="hold")
     notify = step(go, on_failure="ignore")
 
-class Ping(Saga, name="ping"):
+class Ping(Saga):
     ask = step(go, reruns=0, retries=1)
 
 @attrs.define
 class Letter:
     text: str
-    at: object
+    sent: Callable[[], None]
 
 class Post(Saga[Letter]):
     send = step(go)

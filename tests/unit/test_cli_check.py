@@ -113,9 +113,9 @@ def test_a_definition_is_checked_for_programs(shop: Types) -> None:
 
 def test_a_definition_of_one_step_is_told_in_the_singular(shop: Types) -> None:
     """And what is not the default is said."""
-    said = shop("check", "-A", "checked_shop", "ping")
+    said = shop("check", "-A", "checked_shop", "checked_shop:Ping")
     assert said.out.splitlines()[:2] == [
-        "ping: 1 step; context: dict",
+        "checked_shop:Ping: 1 step; context: dict",
         "  1 ask  timeout 30 s, 1 retry, at most once, no undo",
     ]
 
@@ -123,7 +123,7 @@ def test_a_definition_of_one_step_is_told_in_the_singular(shop: Types) -> None:
 def test_a_context_that_cannot_be_stored_is_found(shop: Types) -> None:
     """By its path, before there is any."""
     (warning,) = json.loads(shop("check", "checked_shop:Post", "-o", "json").out)["warnings"]
-    assert warning.startswith("context.at is annotated as ")
+    assert warning.startswith("context.sent is annotated as ")
     assert warning.endswith("; no saga can be started with it")
 
 

@@ -44,7 +44,7 @@ log        ── fails ──▶  undo of charge
     ▼                        ▲
 ship       ── fails ──▶      │
     ▼                        ▲
-notify     ╳ ignored      undo of ship
+notify     ╳ ignored     undo of ship
     ▼
 completed
 
