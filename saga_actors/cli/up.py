@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import click
 
@@ -17,55 +19,27 @@ from saga_actors.definition import loading_for_node
 from saga_actors.node_spec import NodeSpec
 
 
+def _setting(name: str, metavar: str, kind: Any, default: Any, does: str) -> Callable[[options.F], options.F]:
+    """An option that is also a variable, and a key in pyproject.toml."""
+    variable = f"SAGA_ACTORS_{name.upper().replace('-', '_')}"
+    return click.option(
+        f"--{name}", metavar=metavar, type=kind, default=default, show_default=True, envvar=variable, help=does
+    )
+
+
 @click.command()
 @options.modules
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 256),
-    default=2,
-    show_default=True,
-    envvar="SAGA_ACTORS_WORKERS",
-    help="Processes that run steps.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1_000),
-    default=32,
-    show_default=True,
-    envvar="SAGA_ACTORS_THREADS",
-    help="Blocking steps that each of them runs at a time.",
-)
-@click.option(
-    "--max-unfinished",
-    type=click.IntRange(1),
-    default=100_000,
-    show_default=True,
-    envvar="SAGA_ACTORS_MAX_UNFINISHED",
-    help="Above so many, new sagas are refused.",
-)
-@click.option(
-    "--context-limit",
-    type=click.IntRange(1, 32_000_000),
-    default=1_000_000,
-    show_default=True,
-    envvar="SAGA_ACTORS_CONTEXT_LIMIT",
-    help="The most bytes of a context.",
-)
+@_setting("workers", "N", click.IntRange(1, 256), 2, "Processes that run steps.")
+@_setting("threads", "N", click.IntRange(1, 1_000), 32, "Blocking steps that each of them runs at a time.")
+@_setting("max-unfinished", "N", click.IntRange(1), 100_000, "Above so many, new sagas are refused.")
+@_setting("context-limit", "BYTES", click.IntRange(1, 32_000_000), 1_000_000, "The most bytes of a context.")
+@_setting("drain", "SPAN", moments.a_span, "30s", "How long attempts in flight may finish, once it is told to end.")
 @click.option(
     "--telemetry",
     multiple=True,
     metavar="MODULE:FUNCTION",
     envvar="SAGA_ACTORS_TELEMETRY",
     help="A function that is told every event; may be given more than once.",
-)
-@click.option(
-    "--drain",
-    type=moments.a_span,
-    default="30s",
-    show_default=True,
-    metavar="SPAN",
-    envvar="SAGA_ACTORS_DRAIN",
-    help="How long attempts in flight may take to finish, once it is told to end.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print all of the node's log, and what steps print.")
 @options.journal
