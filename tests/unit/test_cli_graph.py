@@ -93,7 +93,9 @@ def walked(edges: Edges, unwinding: Unwinding) -> tuple[str, list[str]]:
     at, undone = unwinding.step, list[str]()
     said = ["may have happened", "fails", ""] if unwinding.ending is Ending.UNKNOWN else ["fails", ""]
     at = next(edges[at, label] for label in said if (at, label) in edges)
-    while (at, "") in edges:
+    for _ in edges:  # a picture that goes round in circles has no end
+        if (at, "") not in edges:
+            break
         if at.startswith("u"):
             undone.append(f"s{at[1:]}")
         at = edges[at, ""]
