@@ -36,3 +36,9 @@ def test_the_tutorial_can_be_followed(folder: Path) -> None:
     """P1, P6: from nothing to a crash survived, in an empty folder."""
     assert follow((ROOT / "docs" / "tutorial.md").read_text(), folder) >= 12
     assert holder(NodeFolder.of(f"sqlite:///{folder}/sagas.db")) is None
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs" / "guides").glob("*.md")))
+def test_a_guide_can_be_followed(folder: Path, page: str) -> None:
+    """Its files are written, its commands typed."""
+    assert follow((ROOT / "docs" / "guides" / page).read_text(), folder) >= 1
