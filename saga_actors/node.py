@@ -37,6 +37,7 @@ from saga_actors.node_folder import (
     sign_lock,
     take_lock,
 )
+from saga_actors.node_log import log_to_stderr
 from saga_actors.node_spec import Life, LifeOrder, NodeSpec
 
 # Exit codes.
@@ -60,8 +61,6 @@ KILL_LIMIT = 10.0
 
 MAX_PENDING_TRANSMITS = "900"
 """At Thespian's default of 20, one stopped client freezes a node; it is read when Thespian is imported."""
-
-LOG_LAYOUT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("saga_actors.node")
 
@@ -326,11 +325,6 @@ def hand_over(process: subprocess.Popen[bytes], text: str) -> None:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(text.encode())
-
-
-def log_to_stderr() -> None:
-    """Log to standard error, which is node.log for every process of a node."""
-    logging.basicConfig(level=logging.INFO, format=LOG_LAYOUT, stream=sys.stderr)
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from saga_actors.actors.lifecycle import Ping, Pong
 from saga_actors.actors.process import is_member
 from saga_actors.actors.protocol import Address, Born
 from saga_actors.actors.transport import more_has_come, send, send_noticed
-from saga_actors.node import log_to_stderr
+from saga_actors.node_log import log_to_stderr
 from saga_actors.node_spec import NodeSpec
 
 SOON = 0.002

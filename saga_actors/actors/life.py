@@ -21,8 +21,8 @@ from saga_actors.actors.lifecycle import FAILED, HOPELESS, Begin, Begun, DrainAn
 from saga_actors.actors.process import ADMIN, WATCHDOG_VARIABLE, die_with
 from saga_actors.actors.transport import SealedActorSystem, port_of
 from saga_actors.errors import NodeError, TransportError
-from saga_actors.node import LOG_LAYOUT, log_to_stderr
 from saga_actors.node_folder import NodeFolder
+from saga_actors.node_log import LAYOUT, Formatter, log_to_stderr
 from saga_actors.node_spec import LifeOrder
 
 LOOK_EVERY = 0.2
@@ -34,7 +34,7 @@ PORTS = 5
 LOG_DEFS: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": LOG_LAYOUT}},
+    "formatters": {"line": {"()": Formatter, "format": LAYOUT}},
     "handlers": {"log": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
     "root": {"level": "INFO", "handlers": ["log"]},
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from saga_actors.actors.finding import Finding, found, in_bytes, in_utc, several
 from saga_actors.errors import JournalError
 from saga_actors.journal import JournalUrl, open_reader
 from saga_actors.node_folder import NodeFolder, ProcessId, has_open, holder, holders
+from saga_actors.node_log import Entry, entries
 from saga_actors.outcomes import SagaState
 
 WATCHDOG = "watchdog"
@@ -28,10 +28,6 @@ LOG_READ = 1_000_000
 
 LONG_AGO = timedelta(hours=1)
 """An error before that is told, and no matter any more: what goes on is said again."""
-
-ERROR_LINE = re.compile(
-    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \d+ (?:ERROR|CRITICAL) saga_actors\.(?!saga:)[\w.]+: (.*)$", re.MULTILINE
-)
 
 
 def node_findings(url: JournalUrl) -> Iterator[Finding]:
@@ -170,24 +166,21 @@ def _log(folder: NodeFolder) -> Finding:
     last = _last_error(folder.log)
     if last is None:
         return Finding("log", True, "no error", {"path": str(folder.log), "last_error": None, "at": None})
-    at, text = last
-    facts = {"path": str(folder.log), "last_error": text, "at": at}
-    says = f"the last error is of {in_utc(at)}: {text}"
-    if datetime.now(UTC) - at > LONG_AGO:
+    facts = {"path": str(folder.log), "last_error": last.text, "at": last.at}
+    says = f"the last error is of {in_utc(last.at)}: {last.text}"
+    if datetime.now(UTC) - last.at > LONG_AGO:
         return Finding("log", True, says, facts)
     return Finding("log", False, f"{says}; see {folder.log}", facts)
 
 
-def _last_error(log: Path) -> tuple[datetime, str] | None:
-    """When it was, and what it says; nothing of single sagas, which have a history of their own."""
+def _last_error(log: Path) -> Entry | None:
+    """What was wrong last; nothing of single sagas, which have a history of their own."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - LOG_READ))
-            lines = ERROR_LINE.findall(file.read().decode(errors="replace"))
+            end = file.read().decode(errors="replace")
     except FileNotFoundError:
         return None
-    if not lines:
-        return None
-    at, text = lines[-1]
-    return datetime.fromisoformat(at).astimezone(UTC), text  # the log has the time of this host's zone
+    errors = [entry for entry in entries(end) if entry.is_error and not entry.is_of_one_saga]
+    return errors[-1] if errors else None

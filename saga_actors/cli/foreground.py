@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import select
 import signal
 from collections.abc import Iterator
@@ -17,14 +16,12 @@ from saga_actors.errors import NodeError
 from saga_actors.journal import check_journal
 from saga_actors.node import ENDED, TAKEN
 from saga_actors.node_folder import NodeFolder, holder, pidfd
+from saga_actors.node_log import entries
 from saga_actors.node_spec import Life, NodeSpec
 from saga_actors.node_start import StartedNode, start_node
 
 LOOK_EVERY = 0.1
 """Seconds between two looks into node.log, to which all processes of the node write."""
-
-_LINE = re.compile(r"\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d),\d+ \d+ (\w+) (saga_actors[\w.]*): (.*)")
-_QUIET = ("saga_actors.saga",)
 
 
 class Foreground:
@@ -132,10 +129,9 @@ class _Log:
                 click.echo(told, err=True)
 
     def _told(self, line: str) -> str | None:
-        found = _LINE.fullmatch(line)
-        if found is None:
+        entry = next(entries(line), None)
+        if entry is None:
             return safe(line) if self._verbose else None
-        at, level, logger, text = found.groups()
-        if level == "INFO" and logger in _QUIET and not self._verbose:
+        if entry.level == "INFO" and entry.is_of_one_saga and not self._verbose:
             return None
-        return f"{at} {'' if level == 'INFO' else level + ' '}{safe(text)}"
+        return f"{entry.at:%H:%M:%S} {'' if entry.level == 'INFO' else entry.level + ' '}{safe(entry.text)}"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +309,7 @@ def test_the_last_error_of_a_node_is_told(types: Types, journal_here: SqliteJour
     """It counts for an hour; what is said of single sagas, or by others, is in no case it."""
 
     def line(ago: timedelta, level: str, logger: str, text: str) -> str:
-        return f"{datetime.now() - ago:%Y-%m-%d %H:%M:%S},123 4711 {level} {logger}: {text}\n"
+        return f"{datetime.now(UTC) - ago:%Y-%m-%d %H:%M:%S},123Z 4711 {level} {logger}: {text}\n"
 
     minute, day = timedelta(minutes=1), timedelta(days=1)
     folder.log.write_text(
