@@ -190,6 +190,7 @@ class Watchdog:
         deadline = time.monotonic() + self.spec.start_limit
         while True:
             events = self._selector.select(max(0.0, deadline - time.monotonic()))
+            self.folder.shorten_log()
             now = time.monotonic()
             for report in life.reports():
                 if "made" not in report:

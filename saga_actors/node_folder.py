@@ -23,7 +23,7 @@ from saga_actors.journal.url import JournalUrl
 from saga_actors.node_spec import Life
 
 LOG_LIMIT = 10_000_000
-"""A longer node.log is emptied when a node starts; bytes."""
+"""A longer node.log is put aside; bytes."""
 
 TAIL = 4_000
 
@@ -153,6 +153,10 @@ class NodeFolder:
         return self.path / "node.log"
 
     @property
+    def earlier_log(self) -> Path:
+        return self.path / "node.log.1"
+
+    @property
     def thespian_log(self) -> Path:
         return self.path / "thespian.log"
 
@@ -224,8 +228,20 @@ class NodeFolder:
         return open_private(self.log, os.O_WRONLY | os.O_APPEND)
 
     def shorten_log(self) -> None:
-        if self.log.stat().st_size > LOG_LIMIT:
+        """Put the end of a long node.log aside, in place of what was there; all go on writing to the same file."""
+        size = self.log.stat().st_size
+        if size > LOG_LIMIT:
+            with contextlib.suppress(OSError):  # a full disk gets room all the same
+                self._keep_log(size - LOG_LIMIT)
             os.truncate(self.log, 0)
+
+    def _keep_log(self, since: int) -> None:
+        draft = self.path / "node.log.new"
+        with self.log.open("rb") as log, open(open_private(draft, os.O_WRONLY | os.O_TRUNC), "wb") as copy:
+            log.seek(since)
+            while os.sendfile(copy.fileno(), log.fileno(), None, 1_000_000):
+                pass
+        draft.replace(self.earlier_log)
 
     def log_tail(self, since: int = 0) -> str:
         """The last lines of node.log, of what was written after its first `since` bytes."""

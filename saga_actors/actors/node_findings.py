@@ -163,7 +163,7 @@ def _listening(pid: int) -> Iterator[tuple[str, int]]:
 
 
 def _log(folder: NodeFolder) -> Finding:
-    last = _last_error(folder.log)
+    last = _last_error(folder.log) or _last_error(folder.earlier_log)
     if last is None:
         return Finding("log", True, "no error", {"path": str(folder.log), "last_error": None, "at": None})
     facts = {"path": str(folder.log), "last_error": last.text, "at": last.at}

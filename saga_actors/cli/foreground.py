@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ class Foreground:
         check_journal(self._spec.journal_url)
         with self._signals_counted():
             node = start_node(self._spec)
-            with _Log(self._folder, node.log_began, verbose=self._verbose) as log:
+            with Log(self._folder, node.log_began, verbose=self._verbose) as log:
                 code = self._watch(node, log)
         return self._ended(code)
 
@@ -55,7 +56,7 @@ class Foreground:
             f"a node {whose} serves {self._spec.journal_url} already: pid {watchdog.pid}; end it with: saga-actors down"
         )
 
-    def _watch(self, node: StartedNode, log: _Log) -> int:
+    def _watch(self, node: StartedNode, log: Log) -> int:
         told = 0
         with pidfd(node.pid) as end:
             while (code := node.poll()) is None:
@@ -106,7 +107,7 @@ class Foreground:
         self._signals += 1
 
 
-class _Log:
+class Log:
     """What a node writes to its log from now on, and what of that matters to whoever runs it."""
 
     def __init__(self, folder: NodeFolder, since: int, *, verbose: bool) -> None:
@@ -115,14 +116,17 @@ class _Log:
         self._verbose = verbose
         self._rest = b""
 
-    def __enter__(self) -> _Log:
+    def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def tell(self) -> None:
-        """Print what is new."""
+        """Print what is new; of a log that was put aside meanwhile, what is in the one that began then."""
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self._file.seek(0)
+            self._rest = b""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         for line in lines:
             if (told := self._told(line.decode(errors="replace"))) is not None:

@@ -22,6 +22,7 @@ def follow(page: str, folder: Path) -> int:
     count = 0
     for language, file, text in BLOCK.findall(page):
         if file:
+            (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_text(text)
         elif language == "console":
             for command, shown in COMMAND.findall(text):

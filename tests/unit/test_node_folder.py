@@ -174,15 +174,33 @@ def test_a_stranger_that_holds_the_lock_is_named_and_not_killed(folder: NodeFold
         assert stranger.alive
 
 
-def test_a_long_log_is_emptied(folder: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """node.log does not grow from start to start without limit (P12)."""
+def test_a_long_log_is_put_aside(folder: NodeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither node.log nor what is kept of it grows without limit (P12), and who has it open goes on writing to it."""
     monkeypatch.setattr(node_folder, "LOG_LIMIT", 10)
-    folder.log.write_text("short")
-    folder.shorten_log()
-    assert folder.log_tail() == "short"
+    with open(folder.open_log(), "w") as log:
+        for text, now, earlier in (
+            ("short", "short", None),
+            (", too long", "", ", too long"),
+            ("new", "new", ""),
+        ):
+            log.write(text)
+            log.flush()
+            folder.shorten_log()
+            assert folder.log.read_text() == now
+            assert not earlier or folder.earlier_log.read_text() == earlier
+    assert folder.earlier_log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_long_log_goes_also_when_there_is_no_room_to_keep_it(
+    folder: NodeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be what fills the disk."""
+    monkeypatch.setattr(node_folder, "LOG_LIMIT", 10)
     folder.log.write_text("much too long")
+    (folder.path / "node.log.new").symlink_to("/dev/full")  # which is not followed
     folder.shorten_log()
-    assert folder.log_tail() == ""
+    assert folder.log.read_text() == ""
+    assert not folder.earlier_log.exists()
 
 
 def test_the_tail_of_the_log_begins_where_this_node_began(folder: NodeFolder) -> None:
