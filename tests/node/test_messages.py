@@ -24,6 +24,7 @@ from saga_actors.messages import (
     Refused,
     RunSaga,
     SagaEnded,
+    SagasAre,
     SagaStarted,
     StartSaga,
     StatusIs,
@@ -113,6 +114,15 @@ def test_a_question_is_answered_by_the_next_supervisor(node: Node, station: Stat
     ended = node.system.ask(node.supervisor, question, LIMIT)
     assert isinstance(ended, SagaEnded)
     assert station.outside.names("trip") == ["flight", "hotel", "car", "mail"]
+
+
+def test_a_node_that_was_killed_is_the_next_life(node: Node, station: Station) -> None:
+    """Its system is that of the life which it has now: it is asked, and makes actors."""
+    station.kill(station.pid("admin"))
+    before = node.system
+    station.until(lambda: node.system is not before)
+    assert isinstance(node.system.ask(node.supervisor, ListSagas(new_id()), LIMIT), SagasAre)
+    assert node.system.createActor("thespian.actors.ActorTypeDispatcher")
 
 
 @pytest.mark.parametrize(
