@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-fast test-node chaos simulate check fmt clean
+.PHONY: help setup demo bench docs test test-fast test-node chaos simulate check fmt clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ demo: $(READY) ## run sagas on a real node, kill processes under them, and show 
 
 bench: $(READY) ## measure a node on this machine, beside a program that does without one; takes two minutes
 	@$(BIN)/python -m saga_actors bench
+
+docs: $(READY) ## make a book of the documentation, in build/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo "build/docs/index.html"
 
 test: check ## check, and run all tests, two at a time; ten minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal

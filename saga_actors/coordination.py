@@ -110,7 +110,9 @@ class Coordination(OperatorVerbs):
 
         `deadline` turns the saga back when it passes; `timeout` (seconds) bounds only the wait, and raises
         SagaTimeoutError. The same `saga_id` with the same saga and context is the same saga, also after it ended;
-        with others, SagaIdError. Raises SagaHeldError if the saga is parked for an operator.
+        with others, SagaIdError. Raises SagaHeldError if the saga is parked for an operator. Nothing was accepted if
+        it raises ContextError (it cannot be stored), NotServedError or DefinitionMismatchError (the node cannot import
+        the saga, or has another version of it), or OverloadedError (it is full, or its disk).
         """
         wait, source = _wait(timeout), self._offer.use(saga)
         message = RunSaga.of(
@@ -148,7 +150,8 @@ class Coordination(OperatorVerbs):
         """Start a saga for each context; all are durably accepted when this returns their ids, in order (P1).
 
         They go in one message and one commit (1,000 sagas or 256 kB of contexts at a time, if there are more). Each is
-        accepted or refused for itself, and StartManyError says which: if any was refused, or `timeout` is over.
+        accepted or refused for itself, and StartManyError says which: if any was refused, or `timeout` is over. All
+        else is as for `run`, and raised if nothing was accepted.
         """
         wait, source, until = _wait(timeout), self._offer.use(saga), arguments.moment(deadline)
         given = list(contexts)
@@ -205,7 +208,10 @@ class Coordination(OperatorVerbs):
     # Asking about them.
 
     async def status(self, saga_id: str) -> SagaStatus:
-        """How a saga stands, at any time; with no node the journal itself is read, and `served` is False."""
+        """How a saga stands, at any time; with no node the journal itself is read, and `served` is False.
+
+        Raises UnknownSagaError if the journal has no such saga.
+        """
         reply = await self._inquire(GetStatus(new_id(), checked_id(saga_id)))
         if not isinstance(reply, StatusIs):
             raise unexpected(reply)
@@ -243,7 +249,11 @@ class Coordination(OperatorVerbs):
         return found
 
     async def history(self, saga_id: str) -> tuple[Event, ...]:
-        """The events of a saga, in order, as its journal has them; contexts are encoded."""
+        """The events of a saga, in order, as its journal has them; contexts are encoded.
+
+        Raises UnknownSagaError if the journal has no such saga, SagaPrunedError if its records were removed,
+        CorruptionError if one cannot be read.
+        """
         reply = await self._inquire(GetHistory(new_id(), checked_id(saga_id)))
         if not isinstance(reply, HistoryIs):
             raise unexpected(reply)

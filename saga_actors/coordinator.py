@@ -40,10 +40,13 @@ class Coordinator(Face):
     of that journal, or starts one that ends with its last coordinator; `"attach"` never starts one, and waits 5 s for
     somebody else to (30 s, if it has lost one) before it raises NodeUnreachableError. `sagas`: the sagas that the node
     is asked to serve, as classes or names of modules; by default all that this process has. `telemetry` names
-    functions, as "module:function", that a node started here tells every event. `workers` and `threads` are for a
-    node started here: so many processes, each with so many blocking steps at a time.
+    functions, as "module:function", that a node started here tells every event. Also for a node started here:
+    `workers` processes, each with `threads` blocking steps at a time; `max_unfinished` sagas, beyond which it accepts
+    none; `context_limit`, the bytes that an encoded context may have.
 
-    Nothing connects before first use. Any thread may use it, and so may a forked child, which connects anew.
+    Nothing connects before first use. Any thread may use it, and so may a forked child, which connects anew. A verb
+    goes on, and asks again, while the node is replaced; it raises NodeUnreachableError if none is there for 30 s, or
+    NodeError if one cannot be started. Its `timeout` is in seconds, or a timedelta.
     """
 
     _waiting = Standing()

@@ -1,4 +1,4 @@
-"""What an input brings about: which events follow, given an execution. Pure, like `execution`; section 4 of the design.
+"""What an input brings about: which events follow, given an execution. Pure, like `execution`.
 
 What follows by itself from a state (a retry, the turn to rollback, an end) is in `_follows`, and nowhere else; so a
 saga folded from any prefix of its journal goes on exactly as one that lived through it.

@@ -24,7 +24,7 @@ class Phase(StrEnum):
 
 
 class Ending(StrEnum):
-    """How an attempt ended that did not succeed (section 4 of the design).
+    """How an attempt ended that did not succeed.
 
     `unusable`: its code came to its end, and what it returned cannot be used; so it is a failure, and very likely had
     its effect. `unbegun`: its worker could not take it, and no code of it ran.

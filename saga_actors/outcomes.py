@@ -122,6 +122,7 @@ class CompensationFailed(Generic[C]):
 
 
 Outcome = Completed[C] | Compensated[C] | CompensationFailed[C]
+"""How a saga ended; a value to `match`."""
 
 
 class Action(StrEnum):

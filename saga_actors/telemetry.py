@@ -1,23 +1,25 @@
 """Telemetry: what happens to sagas, told to whoever listens. Eight events, each made of one event of the journal.
 
-| event | when | measures | metadata, beside `seq` |
-|---|---|---|---|
-| `started` | the saga was accepted | | |
-| `step_started` | an attempt of a step, or of its undo, is about to run | | `step`, `phase`, `attempt` |
-| `step_ok` | an attempt succeeded | `duration` | `step`, `phase`, `attempt` |
-| `step_failed` | an attempt ended otherwise | `duration` | as above, and `ending`, `error_type`, `retryable` |
-| `compensating` | the saga turned back | `duration` | `failed_step`, `kind` |
-| `completed` | every step is completed or ignored | `duration` | `resolved` |
-| `compensated` | all that was to undo is undone | `duration` | `resolved` |
-| `fatal` | an undo failed for good | `duration` | `resolved`, `step` |
+==============  ==================================================  =================================================
+event           when                                                with, beside `seq`
+==============  ==================================================  =================================================
+`started`       the saga was accepted
+`step_started`  an attempt, of a step or its undo, is about to run  `step`, `phase`, `attempt`
+`step_ok`       it succeeded                                        `duration`; `step`, `phase`, `attempt`
+`step_failed`   it ended otherwise                                  the same, and `ending`, `error_type`, `retryable`
+`compensating`  the saga turned back                                `duration`; `failed_step`, `kind`
+`completed`     every step is completed or ignored                  `duration`; `resolved`
+`compensated`   all that was to undo is undone                      `duration`; `resolved`
+`fatal`         an undo failed for good                             `duration`; `resolved`, `step`
+==============  ==================================================  =================================================
 
-`duration` is in seconds: of an attempt since it was started, of the others since the saga was accepted; it is left out
-where the records that tell it cannot be read. `phase` is `execute` or `compensate`, `attempt` counts from 1. `ending`
-is `failed`, `unknown`, `timed_out`, `interrupted`, `unusable` (what it returned cannot be used) or `unbegun`; after
-`timed_out` the same attempt may still come to a `step_ok`. `kind` says why the saga went back: one of the first four,
-`cancelled` or `deadline`; `failed_step` is None for the last two. `resolved` is True where an operator ended
-the saga by hand; `step` is the one whose undo failed, else None. A saga that an operator reopened ends again: it has
-another end event.
+`duration`, a measure, is in seconds: of an attempt since it was started, of the others since the saga was accepted; it
+is left out where the records that tell it cannot be read. The others are metadata. `phase` is `execute` or
+`compensate`, `attempt` counts from 1. `ending` is `failed`, `unknown`, `timed_out`, `interrupted`, `unusable` (what it
+returned cannot be used) or `unbegun`; after `timed_out` the same attempt may still come to a `step_ok`. `kind` says why
+the saga went back: one of the first four, `cancelled` or `deadline`; `failed_step` is None for the last two. `resolved`
+is True where an operator ended the saga by hand; `step` of `fatal` is the one whose undo failed, else None. A saga that
+an operator reopened ends again: it has another end event.
 
 Events are told at least once, in the order of the journal: an event that may have been told before, by a process that
 ended since, has `repeated` set. `saga_id` and `seq` (its number in the saga's history) name an event for ever.

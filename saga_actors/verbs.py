@@ -81,7 +81,10 @@ class OperatorVerbs:
         return cancelled.answer
 
     async def retry(self, saga_id: str, *, by: str, reason: str) -> SagaState:
-        """Try the failed undo, or the held step, again, with fresh retries; the answer is how the saga stands now."""
+        """Try the failed undo, or the held step, again, with fresh retries; the answer is how the saga stands now.
+
+        Durable when it returns, as are `settle`, `skip`, `resolve` and `accept`.
+        """
         return await self._done(RetrySaga(correlation_id=new_id(), saga_id=checked_id(saga_id), by=by, reason=reason))
 
     async def settle(

@@ -1,4 +1,4 @@
-"""Runs attempts, and says what became of them; it decides nothing about sagas (section 4 of the design).
+"""Runs attempts, and says what became of them; it decides nothing about sagas.
 
 User code runs on threads, or on the thread of one event loop, and nowhere else; the clock that times it out is on a
 thread of its own. An attempt has one first report, and one last one if the first was that it timed out.

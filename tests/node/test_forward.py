@@ -1,4 +1,4 @@
-"""Every way in which a step can go wrong on its way forward, on a real node (section 4 of the design)."""
+"""Every way in which a step can go wrong on its way forward, on a real node."""
 
 from __future__ import annotations
 

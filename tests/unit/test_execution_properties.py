@@ -270,7 +270,7 @@ class World:
 
 
 class Model:
-    """What somebody knows who heard every report in time, by section 4 of the design."""
+    """What somebody knows who heard every report in time (P7)."""
 
     def __init__(self, plan: SagaPlan, context: bytes) -> None:
         self.plan, self.context = plan, context

@@ -1,4 +1,4 @@
-"""A journal on a disk that fails at each of its operations in turn (section 5 of the design: when a commit raises)."""
+"""A journal on a disk that fails at each of its operations in turn."""
 
 from __future__ import annotations
 

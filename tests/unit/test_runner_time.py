@@ -1,4 +1,4 @@
-"""Attempts that take too long: section 4 of the design, point 4."""
+"""Attempts that take too long."""
 
 from __future__ import annotations
 
