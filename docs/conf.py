@@ -52,13 +52,15 @@ def relinked(text: str, page: Path, place: Path) -> str:
 
 
 def on_source_read(app: Sphinx, name: str, source: list[str]) -> None:
-    """Have links lead to where pages are in the book; and put those from elsewhere before what their place has."""
+    """Have links lead to where pages are in the book, and those that are elsewhere stand in their places."""
     place = DOCS / f"{name}.md"
-    source[0] = relinked(source[0], place, place)
-    for page in PAGES:
-        if PAGES[page] == place:
-            app.env.note_dependency(str(page))
-            source[0] = f"{relinked(page.read_text(), page, place)}\n\n{source[0]}"
+    page = next((page for page in PAGES if PAGES[page] == place), place)
+    if page is place:
+        source[0] = relinked(source[0], place, place)
+        return
+    app.env.note_dependency(str(page))
+    _, contents, tree = source[0].partition("```{toctree}")
+    source[0] = f"{relinked(page.read_text(), page, place)}\n\n{contents}{tree}"
 
 
 def setup(app: Sphinx) -> None:
