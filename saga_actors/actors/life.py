@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from thespian.actors import PoisonMessage
 
+from saga_actors.actors import thespian_log
 from saga_actors.actors.lifecycle import FAILED, HOPELESS, Begin, Begun, DrainAndEnd, LifeOver, Ping, Pong
 from saga_actors.actors.process import ADMIN, WATCHDOG_VARIABLE, die_with
 from saga_actors.actors.transport import SealedActorSystem, port_of
@@ -186,6 +187,7 @@ def main() -> int:
     """Live the life that standard input describes."""
     die_with(int(os.environ[WATCHDOG_VARIABLE]))
     log_to_stderr()
+    thespian_log.begin()
     return SystemProcess(LifeOrder.from_json(sys.stdin.buffer.read())).run()
 
 

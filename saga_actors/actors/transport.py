@@ -1,4 +1,4 @@
-"""Thespian's TCP transport, on loopback only and signed; it and `exchange` touch Thespian's internals.
+"""Thespian's TCP transport, on loopback only and signed; with `exchange` it touches Thespian's internals.
 
 The application may run a Thespian system of its own in this process, so nothing of Thespian is patched: a private
 second copy of its transport module is made, and only that copy's globals are set. It stands and falls with one version.
@@ -24,9 +24,8 @@ from thespian.system.messages.admin import QueryAck, QueryExists
 from thespian.system.multiprocCommon import MAX_ADMIN_STARTUP_DELAY, MultiProcAdmin, multiprocessCommon, startAdmin
 from thespian.system.systemBase import ExternalOpsToActors
 from thespian.system.transport import ReceiveEnvelope, SendStatus
-from thespian.system.utilis import thesplog
 
-from saga_actors.actors import loopback, process, seal
+from saga_actors.actors import loopback, process, seal, thespian_log
 from saga_actors.actors.doorway import Doorway
 from saga_actors.actors.exchange import RETRY, Envelope, Intent, OnDone, noticed, unnamed
 from saga_actors.errors import DefinitionError, NodeError, NodeUnreachableError, TransportError
@@ -39,8 +38,6 @@ _ADDRESSES = "thespian.system.transport.IPBase"
 _MENTIONS_OF_ADDRESSES = 4
 _ANSWER_SECONDS = 2.0
 _NOT_FOR_CALLERS = {"Admin Port", "Admin Routing", "Convention Address.IPv4", "Outbound Only", "Process Startup Method"}
-
-_logger = logging.getLogger("saga_actors.transport")
 
 
 def _check_version() -> None:
@@ -62,20 +59,11 @@ def _copy_of_transport() -> Any:
     return copy
 
 
-def _log(text: str, *args: object, level: int = logging.INFO, **_: object) -> None:
-    """Keep what Thespian says, but not what it says it about: its arguments may be a message, or a part of one."""
-    shown = [str(arg) if isinstance(arg, OSError | ActorAddress) else type(arg).__name__ for arg in args]
-    if process.is_member():  # where a log record would itself be a message
-        thesplog("%s %s", text, shown, level=level)
-    else:
-        _logger.debug("%s %s", text, shown)
-
-
 _check_version()
 _tcp = _copy_of_transport()
 _tcp.serializer = seal
 _tcp.ReceiveBuffer = seal.PacketBuffer
-_tcp.thesplog = _log
+_tcp.thesplog = thespian_log.keep
 _tcp.ReceiveEnvelope = Envelope
 _Copied: Any = _tcp.TCPTransport
 
@@ -142,7 +130,7 @@ class SealedTransport(Doorway, _Copied):  # type: ignore[misc]
         try:
             return bool(getattr(self, f"_next_XMIT_{intent.stage}")(intent))
         except Exception as error:
-            _log("transmit failed: %s", error, level=logging.WARNING)
+            thespian_log.keep("transmit failed: %s", error, level=logging.WARNING)
             return bool(self._finishIntent(intent, SendStatus.Failed))
 
     def _addedDataToIncoming(self, incoming: Any, *args: Any, **kwargs: Any) -> Any:
