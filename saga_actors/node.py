@@ -229,6 +229,7 @@ class Watchdog:
     def _have_it_drain(self, life: RunningLife) -> None:
         log.info("told to end; life %d drains", life.number)
         life.draining = True
+        self.folder.announce_end()
         life.process.send_signal(signal.SIGTERM)
 
     def _conclude(self, code: int, reason: str) -> Over:
@@ -344,6 +345,7 @@ def main() -> int:
         return HOPELESS
     sign_lock(lock)
     folder.withdraw()
+    folder.retract_end()
     folder.shorten_log()
     adopt_orphans()
     return Watchdog(spec, folder, lock).run()

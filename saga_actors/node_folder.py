@@ -149,6 +149,10 @@ class NodeFolder:
         return self.path / "life.json"
 
     @property
+    def end(self) -> Path:
+        return self.path / "ending"
+
+    @property
     def log(self) -> Path:
         return self.path / "node.log"
 
@@ -212,6 +216,18 @@ class NodeFolder:
 
     def withdraw(self) -> None:
         self.life.unlink(missing_ok=True)
+
+    def announce_end(self) -> None:
+        """Say that the node drains: it serves until it has ended, and will not begin anew."""
+        os.close(open_private(self.end, os.O_WRONLY))
+
+    def retract_end(self) -> None:
+        """Another node has begun."""
+        self.end.unlink(missing_ok=True)
+
+    @property
+    def is_ending(self) -> bool:
+        return self.end.exists()
 
     def present_life(self) -> Life | None:
         """The life that is ready now, if its watchdog lives."""

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -37,23 +37,37 @@ class Foreground:
 
     def run(self) -> ExitCode:
         """Serve until told to end, or until the node ends by itself; the exit code."""
-        self._refuse_another()
-        check_journal(self._spec.journal_url)
         with self._signals_counted():
-            node = start_node(self._spec)
-            with Log(self._folder, node.log_began, verbose=self._verbose) as log:
-                code = self._watch(node, log)
-        return self._ended(code)
+            while True:
+                self._wait_for_another()
+                if self._signals:
+                    say("nothing was started")
+                    return ExitCode.OK
+                check_journal(self._spec.journal_url)
+                node = start_node(self._spec)
+                with Log(self._folder, node.log_began, verbose=self._verbose) as log:
+                    code = self._watch(node, log)
+                if code != TAKEN:  # else another was quicker
+                    return self._ended(code)
 
-    def _refuse_another(self) -> None:
-        watchdog = holder(self._folder)
-        if watchdog is None:
-            return
-        life = self._folder.present_life()
-        modules = ", ".join(life.modules) if life is not None else ""
+    def _wait_for_another(self) -> None:
+        """Wait for a node that is about to end, as one is of which the `up` was killed; NodeError if it is not."""
+        waited = False
+        while (watchdog := holder(self._folder)) is not None and not self._signals:
+            life = self._folder.present_life()
+            if life is not None and not self._folder.is_ending:
+                self._refuse(watchdog.pid, life)
+            if not waited:
+                say(f"node {watchdog.pid} begins or ends; waiting for that")
+                waited = True
+            with suppress(ProcessLookupError), pidfd(watchdog.pid) as end:
+                select.select([end], [], [], LOOK_EVERY)
+
+    def _refuse(self, pid: int, life: Life) -> None:
+        modules = ", ".join(life.modules)
         whose = f"of {modules}" if modules else "that a program started, and that ends with it,"
         raise NodeError(
-            f"a node {whose} serves {self._spec.journal_url} already: pid {watchdog.pid}; end it with: saga-actors down"
+            f"a node {whose} serves {self._spec.journal_url} already: pid {pid}; end it with: saga-actors down"
         )
 
     def _watch(self, node: StartedNode, log: Log) -> int:
@@ -84,8 +98,6 @@ class Foreground:
             node.send_signal(signal.SIGINT)  # another one than before, for two of a kind may come as one
 
     def _ended(self, code: int) -> ExitCode:
-        if code == TAKEN:
-            self._refuse_another()
         if self._signals > 1:
             say("stopped; what was in flight is run again when a node is started")
             return ExitCode.INTERRUPTED

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from premises import Premises
@@ -36,6 +37,10 @@ def node(premises: Premises, environment: dict[str, str]) -> Iterator[Terminal]:
         if watchdog is not None:
             shown.process.kill()
     eventually(lambda: holder(premises.node) is None, PATIENCE)
+
+
+def at(premises: Premises) -> dict[str, Any]:
+    return {"cwd": premises.folder}
 
 
 def trip(premises: Premises, **choices: object) -> str:
@@ -85,6 +90,47 @@ def test_a_node_ends_with_whoever_has_it_in_the_foreground(premises: Premises, n
     node.process.kill()
     eventually(lambda: not watchdog.alive, PATIENCE)  # type: ignore[union-attr]
     assert premises.family() == set()
+
+
+def test_a_node_waits_for_the_end_of_one_whose_foreground_was_killed(
+    premises: Premises, node: Terminal, environment: dict[str, str]
+) -> None:
+    """As a service manager starts the next, which then goes on with the saga that was in flight."""
+    started = piped("start", "flows:Trip", trip(premises, gates=["hotel"]), "--id", "t1", **at(premises), **environment)
+    assert started.returncode == 0, started.stderr
+    premises.until_called("hotel")
+    first = holder(premises.node)
+    assert first is not None
+    node.process.kill()
+    premises.until(lambda: premises.node.is_ending)
+    with terminal("up", "-A", "flows", **at(premises), **environment) as following:
+        following.until(f"node {first.pid} begins or ends; waiting for that")
+        premises.outside.open("t1-hotel")
+        following.until("ready: node")
+        assert not first.alive
+        outcome = piped(
+            "run", "flows:Trip", trip(premises, gates=["hotel"]), "--id", "t1", **at(premises), **environment
+        )
+        assert outcome.returncode == 0, outcome.stderr
+        following.types("\x03")
+        assert following.ends() == 0
+
+
+def test_whoever_waits_for_a_node_to_end_can_be_stopped(
+    premises: Premises, node: Terminal, environment: dict[str, str]
+) -> None:
+    """Nothing was started then."""
+    piped("start", "flows:Trip", trip(premises, gates=["hotel"]), "--id", "t1", **at(premises), **environment)
+    premises.until_called("hotel")
+    node.types("\x03")
+    node.until("draining")
+    with terminal("up", "-A", "flows", **at(premises), **environment) as following:
+        following.until("waiting for that")
+        following.types("\x03")
+        assert following.ends() == 0
+    assert "nothing was started" in following.text
+    premises.outside.open("t1-hotel")
+    assert node.ends() == 0
 
 
 def test_a_node_serves_its_modules_again_after_it_began_anew(
