@@ -7,9 +7,10 @@ from typing import Any
 
 import attrs
 
+from saga_actors.actors.ends import Ends
 from saga_actors.actors.protocol import Address, Bundle
 from saga_actors.evolve import derived
-from saga_actors.messages import HistoryIs, SagaEnded, SagasAre
+from saga_actors.messages import HistoryIs, SagaEnded, SagaIsHeld, SagasAre
 
 GONE = 10.0
 """Seconds without a heartbeat after which a client is taken for gone."""
@@ -52,6 +53,7 @@ class Clients:
     """All who talk to one supervisor from outside."""
 
     def __init__(self, now: float) -> None:
+        self.ends = Ends()
         self._waiters: dict[str, dict[tuple[str, str], Waiter]] = {}
         self._seen: dict[str, float] = {}
         self._out: dict[tuple[str, bool], tuple[Peer, list[Any]]] = {}
@@ -64,6 +66,13 @@ class Clients:
     def waiting_for(self, saga_id: str) -> list[Waiter]:
         """Everybody who waits for this saga; they wait no more."""
         return list(self._waiters.pop(saga_id, {}).values())
+
+    def tell_end(self, saga_id: str, ending: SagaEnded | SagaIsHeld) -> None:
+        """Answer everybody who waits for this saga, and be ready for those who ask later."""
+        for waiter in self.waiting_for(saga_id):
+            self.answer(waiter.peer, attrs.evolve(ending, correlation_id=waiter.correlation_id))
+        if isinstance(ending, SagaEnded):
+            self.ends.keep(ending)
 
     def answer(self, peer: Peer, message: Any) -> None:
         """Put an answer out, to go with the rest."""

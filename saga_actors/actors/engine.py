@@ -359,8 +359,7 @@ class Engine:
                 self._let_go(saga_id, share.tracked.decided)
 
     def _let_go(self, saga_id: str, decided: Decided) -> None:
-        for waiter in self.clients.waiting_for(saga_id):
-            self.clients.answer(waiter.peer, decided.ending(waiter.correlation_id))
+        self.clients.tell_end(saga_id, decided.ending(""))
         self.slots.drop(saga_id)
         self._alarms.drop(saga_id)
         self.sagas.end(saga_id)

@@ -242,6 +242,7 @@ class Operators:
         journal, epoch = self._engine.journal, self._engine.epoch
         try:
             if isinstance(message, PruneSagas):
+                self._engine.clients.ends.forget()
                 now, after = self._engine.clock(), message.after or 0
                 pruned = journal.prune(epoch, message.before, message.states, at=now, after=after)
             else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from saga_actors.actors.clients import Peer, Refusing, Waiter
 from saga_actors.actors.inquiry import Inquiry
 from saga_actors.actors.operators import Operation, Operators, Sweep
@@ -194,6 +196,9 @@ class Reception:
     def _wait(self, saga_id: str, waiter: Waiter) -> None:
         """Answer when the saga ends; now, if it has, or is held."""
         engine = self._engine
+        if (ended := engine.clients.ends.find(saga_id)) is not None:
+            engine.clients.answer(waiter.peer, attrs.evolve(ended, correlation_id=waiter.correlation_id))
+            return
         tracked = engine.sagas.get(saga_id)
         row = None if tracked is not None and tracked.decided.state.unfinished else self._row(saga_id)
         if tracked is None and row is None:
