@@ -14,13 +14,11 @@ from saga_actors import arguments
 from saga_actors.definition import Saga, saga_named
 from saga_actors.errors import (
     ContextError,
-    CorruptionError,
     NodeError,
     SagaActorsError,
     SagaHeldError,
     SagaIdError,
     SagaInterruptedError,
-    SagaPrunedError,
     SagaTimeoutError,
     StartManyError,
 )
@@ -215,10 +213,7 @@ class Coordination(OperatorVerbs):
         reply = await self._inquire(GetStatus(new_id(), checked_id(saga_id)))
         if not isinstance(reply, StatusIs):
             raise unexpected(reply)
-        status = reply.status
-        if not status.state.ended or status.pruned:
-            return status
-        return attrs.evolve(status, outcome=await self._outcome_if_legible(status.saga_id))
+        return attrs.evolve(reply.status, outcome=_outcome_if_legible(reply))
 
     async def list(
         self,
@@ -325,12 +320,13 @@ class Coordination(OperatorVerbs):
             raise unexpected(reply)
         return _decoded(reply, saga)
 
-    async def _outcome_if_legible(self, saga_id: str) -> Outcome[Any] | None:
-        try:
-            ended = await self._waiting.call(self._archive.ended, saga_id)
-            return None if ended is None else _decoded(ended, None)
-        except (ContextError, CorruptionError, SagaPrunedError):
-            return None
+
+def _outcome_if_legible(reply: StatusIs) -> Outcome[Any] | None:
+    status = reply.status
+    try:
+        return reply.encoded and _decoded(SagaEnded("", status.saga_id, status.saga, reply.encoded), None)
+    except ContextError:
+        return None
 
 
 def _decoded(ended: SagaEnded, saga: type[Saga[Any]] | None) -> Outcome[Any]:

@@ -10,7 +10,7 @@ import attrs
 from saga_actors.actors.ends import Ends
 from saga_actors.actors.protocol import Address, Bundle
 from saga_actors.evolve import derived
-from saga_actors.messages import HistoryIs, SagaEnded, SagaIsHeld, SagasAre
+from saga_actors.messages import HistoryIs, SagaEnded, SagaIsHeld, SagasAre, StatusIs
 
 GONE = 10.0
 """Seconds without a heartbeat after which a client is taken for gone."""
@@ -130,6 +130,8 @@ def size_of(answer: Any) -> int:
     match answer:
         case SagaEnded():
             return 1_000 + len(answer.encoded.context)
+        case StatusIs(encoded=outcome) if outcome is not None:
+            return 1_000 + len(outcome.context)
         case HistoryIs():
             return sum(500 + len(getattr(event, "context", None) or b"") for event in answer.events)
         case SagasAre():

@@ -25,9 +25,9 @@ from saga_actors.messages import (
     StatusIs,
     checked_id,
 )
-from saga_actors.outcomes import Action, SagaState, SagaStatus, WaitingFor
+from saga_actors.outcomes import Action, Outcome, SagaState, SagaStatus, WaitingFor
 from saga_actors.plan import SagaPlan
-from saga_actors.status import moment, status_of
+from saga_actors.status import moment, outcome_of, status_of
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Inquiry:
     def _answer(self, question: Question, served: Collection[str]) -> Answer:
         match question:
             case GetStatus():
-                return StatusIs(question.correlation_id, self._status(checked_id(question.saga_id), served))
+                return self._status(question.correlation_id, checked_id(question.saga_id), served)
             case GetHistory():
                 return self._history(question)
             case ListSagas():
@@ -89,18 +89,18 @@ class Inquiry:
 
     # One saga.
 
-    def _status(self, saga_id: str, served: Collection[str]) -> SagaStatus:
+    def _status(self, correlation_id: str, saga_id: str, served: Collection[str]) -> StatusIs:
         try:
-            return self._folded(saga_id, served)
+            return StatusIs(correlation_id, *self._folded(saga_id, served))
         except CorruptionError as error:
-            return _summed_up(self._row(saga_id), str(error), served)
+            return StatusIs(correlation_id, _summed_up(self._row(saga_id), str(error), served))
         except SagaPrunedError:
             stone = self._tombstone(saga_id)
             if stone is None:  # it has gone since
                 raise UnknownSagaError(f"the journal has no saga {saga_id!r}") from None
-            return _remembered(stone)
+            return StatusIs(correlation_id, _remembered(stone))
 
-    def _folded(self, saga_id: str, served: Collection[str]) -> SagaStatus:
+    def _folded(self, saga_id: str, served: Collection[str]) -> tuple[SagaStatus, Outcome[bytes] | None]:
         """The status by the saga's events; CorruptionError if they make none, so that one saga cannot harm others."""
         history = self._load(saga_id)
         last = history[-1].event
@@ -108,7 +108,7 @@ class Inquiry:
             raise CorruptionError(f"its events were not folded: {last.detail}")
         try:
             execution = fold((stored.event for stored in history), self._plan)
-            return status_of(execution, served=execution.plan.saga in served)
+            return status_of(execution, served=execution.plan.saga in served), outcome_of(execution)
         except JournalError:
             raise
         except Exception as error:

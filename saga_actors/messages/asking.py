@@ -8,7 +8,7 @@ import attrs
 
 from saga_actors.events import Event
 from saga_actors.messages.common import a
-from saga_actors.outcomes import SagaState, SagaStatus
+from saga_actors.outcomes import Outcome, SagaState, SagaStatus
 
 
 @attrs.frozen
@@ -44,10 +44,11 @@ class ListSagas:
 
 @attrs.frozen
 class StatusIs:
-    """How a saga stands."""
+    """How a saga stands; `encoded` is its outcome, with the context still in bytes, if it has ended and can be read."""
 
     correlation_id: str
     status: SagaStatus
+    encoded: Outcome[bytes] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen

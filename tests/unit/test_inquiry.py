@@ -26,7 +26,7 @@ from saga_actors.messages import (
     StatusIs,
 )
 from saga_actors.outcomes import FailureKind, SagaState, SagaStatus, WaitingFor
-from saga_actors.status import moment, status_of
+from saga_actors.status import moment, outcome_of, status_of
 
 SERVED = frozenset({"place-order"})
 
@@ -100,6 +100,25 @@ def test_a_status_is_what_the_events_make_of_the_saga(journal: SqliteJournal, in
     assert (ended.state, ended.outcome) == (SagaState.COMPENSATED, None)
     assert ended.failure is not None
     assert (ended.failure.kind, ended.failure.step) == (FailureKind.FAILED, "charge")
+
+
+def test_with_the_status_of_an_ended_saga_comes_how_it_ended(
+    journal: SqliteJournal, inquiry: Inquiry, damage: Damage
+) -> None:
+    """Its context is still encoded; there is none while it goes on, or if its records cannot be read."""
+    story = Story(journal, 1).starts()
+
+    def encoded() -> Any:
+        answer = inquiry.answer(GetStatus("q1", "ord_1"), SERVED)
+        assert isinstance(answer, StatusIs)
+        return answer.encoded
+
+    assert encoded() is None
+    story.succeeds(b'{"res":7}').starts().succeeds(b'{"res":7,"charge":8}')
+    assert encoded() == outcome_of(story.execution)
+    assert encoded().context == b'{"res":7,"charge":8}'
+    damage("UPDATE event SET body = '{}' WHERE seq = 3")
+    assert encoded() is None
 
 
 def test_a_saga_that_nobody_serves_waits_for_its_definition(journal: SqliteJournal, inquiry: Inquiry) -> None:
