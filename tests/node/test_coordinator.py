@@ -379,6 +379,7 @@ def test_close_lets_attempts_finish_and_says_what_stays(premises: Premises, capl
     premises.until_called("hotel", 2)
     with caplog.at_level(logging.WARNING), ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(sagas.result, "trip-0", Trip)
+        premises.until(lambda: sagas._verbs.client()._questions)
         closing = pool.submit(sagas.close, drain=15.0)
         premises.until(lambda: refuses(sagas, premises))
         premises.until(lambda: "draining" in premises.log())
